@@ -1,0 +1,129 @@
+"""Images in, text out, through AI Foundation Services (AIFS).
+
+    from aifs_vision import Vision
+
+    vision = Vision()                                        # the key is in AIFS_API_KEY
+    page = vision.read("examples/images/receipt.png", task="ocr")
+    print(page.status, page.text)
+
+    for reading in vision.read_many("examples/images", task="caption", on_error="keep"):
+        print(reading.source, reading.page, reading.status, reading.cost_eur)
+
+Tasks are "caption", "ocr", "describe" (caption and all text: the default), `Task.ask("...")` and
+`Task.extract(PydanticModel)`. For LangChain see `langchain_aifs`, for LlamaIndex `llama_index_aifs`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision._errors import (
+    AIFSError,
+    AnswerError,
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ImageAccessError,
+    ImageBrokenError,
+    ImageError,
+    ImageFormatError,
+    ImageNotFoundError,
+    ImageTooLargeError,
+    ImageTooSmallError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestTooLargeError,
+    ResidencyError,
+    ServiceError,
+    SettingsError,
+    SeveralPagesError,
+    UnexpectedAnswerError,
+)
+
+if TYPE_CHECKING:
+    from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
+    from aifs_vision._clients import async_http_client, http_client
+    from aifs_vision._engine import Vision
+    from aifs_vision._limits import Limits
+    from aifs_vision._readings import Reading, Usage
+    from aifs_vision._report import Failure, RunReport
+    from aifs_vision._run import Run
+    from aifs_vision._sources import find_images
+    from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
+    from aifs_vision._tokens import image_tokens
+
+__all__ = [
+    "CAPTION",
+    "DESCRIBE",
+    "OCR",
+    "AIFSError",
+    "APIConnectionError",
+    "APIError",
+    "APITimeoutError",
+    "Allowance",
+    "AnswerError",
+    "AuthenticationError",
+    "BadRequestError",
+    "Failure",
+    "ImageAccessError",
+    "ImageBrokenError",
+    "ImageError",
+    "ImageFormatError",
+    "ImageNotFoundError",
+    "ImageRule",
+    "ImageTooLargeError",
+    "ImageTooSmallError",
+    "Limits",
+    "ModelCard",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Reading",
+    "RequestTooLargeError",
+    "ResidencyError",
+    "Run",
+    "RunReport",
+    "ServiceError",
+    "SettingsError",
+    "SeveralPagesError",
+    "Task",
+    "UnexpectedAnswerError",
+    "Usage",
+    "Vision",
+    "async_http_client",
+    "find_images",
+    "http_client",
+    "image_tokens",
+    "model_card",
+]
+
+# Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
+_HOMES = {
+    "_catalogue": "Allowance ImageRule ModelCard model_card",
+    "_clients": "async_http_client http_client",
+    "_engine": "Vision",
+    "_limits": "Limits",
+    "_readings": "Reading Usage",
+    "_report": "Failure RunReport",
+    "_run": "Run",
+    "_sources": "find_images",
+    "_tasks": "CAPTION DESCRIBE OCR Task",
+    "_tokens": "image_tokens",
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,208 @@
+"""httpx clients on the project's transport, for the SDKs inside the chat models and the embeddings."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from aifs_vision._catalogue import model_card
+from aifs_vision._errors import ResidencyError, SettingsError
+from aifs_vision._limits import Cost, Limits
+from aifs_vision._loop import call, call_async
+from aifs_vision._settings import Settings, choose_plan, resolve
+from aifs_vision._tokens import image_tokens, text_tokens
+from aifs_vision._transport import Call, line_of, send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+__all__ = ["async_http_client", "http_client"]
+
+_USUAL_IMAGE = (1024, 1024)  # px assumed of a picture whose size is not known before it is sent
+_USUAL_OUTPUT = 500  # tokens assumed of an answer whose length is not bounded
+# The SDK's own idea of the key, and what it takes from OPENAI_* variables: none of the service's business.
+_NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
+
+
+def http_client(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    residency: str | None = None,
+    plan: str = "essential",
+    limits: Limits | None = None,
+    queue: bool = False,
+    timeout: float = 120.0,
+) -> httpx.Client:
+    """A synchronous httpx client whose requests are paced, retried, authorised and pooled by this project.
+
+    It sends to `base_url` alone, with the project's key, whatever key the SDK was given; so the SDK's own
+    retries are to be switched off (`max_retries=0`). The arguments are those of `Vision`.
+
+    Raises:
+        SettingsError: no key, or a setting that cannot be right.
+    """
+    settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
+    way = _Way(settings, choose_plan(plan), limits)
+    return httpx.Client(transport=_Sync(way), base_url=settings.base_url, timeout=timeout)
+
+
+def async_http_client(
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    residency: str | None = None,
+    plan: str = "essential",
+    limits: Limits | None = None,
+    queue: bool = False,
+    timeout: float = 120.0,
+) -> httpx.AsyncClient:
+    """The asynchronous twin of `http_client`; it may be used from any number of event loops."""
+    settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
+    way = _Way(settings, choose_plan(plan), limits)
+    return httpx.AsyncClient(transport=_Async(way), base_url=settings.base_url, timeout=timeout)
+
+
+class _Way:
+    """From an SDK's request to the background loop and back."""
+
+    def __init__(self, settings: Settings, plan: str, limits: Limits | None) -> None:
+        self._settings, self._plan, self._limits = settings, plan, limits
+
+    async def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        asked = _asked(body)
+        model = str(asked.get("model", ""))
+        card = model_card(model)
+        if self._settings.residency and model and not card.allowed_in(self._settings.residency):
+            raise ResidencyError(model, card.region, self._settings.residency)
+        limits = self._limits or Limits.of_plan(card, self._plan)
+        line = line_of(self._settings, model, limits)
+        cost = _cost(asked, model)
+        sent = httpx.Request(request.method, request.url, headers=self._headers(request), content=body)
+        asked_for = Call(
+            line=line, cost=cost, timeout=self._settings.timeout, stream=asked.get("stream") is True
+        )
+        return await send(sent, asked_for)
+
+    def _headers(self, request: httpx.Request) -> list[tuple[str, str]]:
+        self._refuse_strangers(request.url)
+        dropped = _NOT_SENT | _custom_headers()
+        kept = [(name, value) for name, value in request.headers.items() if name not in dropped]
+        return [*kept, ("authorization", f"Bearer {self._settings.api_key.reveal()}")]
+
+    def _refuse_strangers(self, url: httpx.URL) -> None:
+        own = httpx.URL(self._settings.base_url)
+        if (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
+            raise SettingsError.bad_choice("request to", str(url.copy_with(query=None)), (str(own),))
+
+
+class _Sync(httpx.BaseTransport):
+    def __init__(self, way: _Way) -> None:
+        self._way = way
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = call(self._way.answer(request, request.read()))
+        return _handed_over(answer, _SyncBody(answer))
+
+
+class _Async(httpx.AsyncBaseTransport):
+    def __init__(self, way: _Way) -> None:
+        self._way = way
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await call_async(self._way.answer(request, await request.aread()))
+        return _handed_over(answer, _AsyncBody(answer))
+
+
+def _handed_over(answer: httpx.Response, body: _SyncBody | _AsyncBody) -> httpx.Response:
+    """The response as the SDK sees it: whole where it was read, else a body still to be read on the loop."""
+    if answer.is_closed:
+        # It was decoded on the loop already.
+        headers = [
+            pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}
+        ]
+        return httpx.Response(answer.status_code, headers=headers, content=answer.content)
+    return httpx.Response(answer.status_code, headers=answer.headers, stream=body)
+
+
+class _SyncBody(httpx.SyncByteStream):
+    def __init__(self, answer: httpx.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = self._answer.stream.__aiter__()  # type: ignore[union-attr]
+        while (chunk := call(_next(chunks))) is not None:
+            yield chunk
+
+    def close(self) -> None:
+        call(self._answer.aclose())
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    def __init__(self, answer: httpx.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._answer.stream.__aiter__()  # type: ignore[union-attr]
+        while (chunk := await call_async(_next(chunks))) is not None:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await call_async(self._answer.aclose())
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    """The next chunk, or None at the end; StopAsyncIteration cannot cross to another thread."""
+    try:
+        return await chunks.__anext__()
+    except StopAsyncIteration:
+        return None
+
+
+def _custom_headers() -> frozenset[str]:
+    """The names in OPENAI_CUSTOM_HEADERS, lines of "Name: value" that OpenAI's SDK adds to every request."""
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    return frozenset(line.partition(":")[0].strip().lower() for line in lines)
+
+
+# -- What a request is expected to use ----------------------------------------------------------------------
+
+
+def _asked(body: bytes) -> Mapping[str, Any]:
+    try:
+        asked = json.loads(body) if body else {}
+    except ValueError:  # a file upload, say: nothing in it to pace by
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
+def _cost(asked: Mapping[str, Any], model: str) -> Cost:
+    """An estimate from the request alone; corrected once the service has counted."""
+    texts, images = [], 0
+    for part in _parts(asked):
+        if isinstance(part, str):
+            texts.append(part)
+        elif part.get("type") == "image_url":
+            images += 1
+        else:
+            texts.append(str(part.get("text", "")))
+    card = model_card(model)
+    each = image_tokens(card, *_USUAL_IMAGE) if card.takes_images and images else 0
+    room = asked.get("max_tokens") or asked.get("max_completion_tokens") or _USUAL_OUTPUT
+    writes = "messages" in asked or "prompt" in asked
+    return Cost(
+        input_tokens=sum(map(text_tokens, texts)) + images * each,
+        output_tokens=min(room, _USUAL_OUTPUT) if writes and isinstance(room, int) else 0,
+    )
+
+
+def _parts(asked: Mapping[str, Any]) -> Iterator[str | dict[str, Any]]:
+    """The texts and content parts of a chat or embedding request."""
+    contents = [message.get("content") for message in asked.get("messages", []) if isinstance(message, dict)]
+    for content in [*contents, asked.get("input"), asked.get("prompt")]:
+        for part in content if isinstance(content, list) else [content]:
+            if isinstance(part, (str, dict)):
+                yield part

@@ -1,0 +1,189 @@
+"""`Vision`: images in, readings out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision._catalogue import ModelCard, model_card
+from aifs_vision._errors import ResidencyError, SettingsError, SeveralPagesError
+from aifs_vision._limits import Limits
+from aifs_vision._listing import list_models
+from aifs_vision._loop import call, call_async
+from aifs_vision._reader import FrameReader
+from aifs_vision._run import Run, Work
+from aifs_vision._settings import choose_plan, resolve
+from aifs_vision._sources import spread
+from aifs_vision._tasks import Task, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aifs_vision._readings import Reading
+    from aifs_vision._run import OnError
+    from aifs_vision._sources import Frames, Source
+
+__all__ = ["DEFAULT_MODEL", "Vision"]
+
+DEFAULT_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
+
+_ON_ERROR = ("raise", "skip", "keep")
+_FRAMES = ("first", "all")
+
+
+class Vision:
+    """A model that reads images, and the settings to reach it; safe to share among threads and loops.
+
+        vision = Vision()                                            # AIFS_API_KEY, the default model
+        vision.read("scan.jpg", task="ocr").text
+        for reading in vision.read_many("photos/", task="caption", on_error="skip"):
+            print(reading.source, reading.text)
+
+    Args:
+        model: a vision model of the service, by its full or its short name.
+        api_key: else `AIFS_API_KEY`, else `OPENAI_API_KEY` while `OPENAI_BASE_URL` is the service.
+        base_url: else `AIFS_BASE_URL`, else the service's address.
+        residency: "germany" or "eu" refuses models whose region is elsewhere or unknown; else
+            `AIFS_RESIDENCY`, else no guard.
+        plan: "essential", "professional" or "agentic": which limits of the price list to keep to.
+        limits: other limits than the plan's.
+        queue: send to `/queue`, where the service works requests off in the background; give it more timeout.
+        timeout: seconds one request may take.
+
+    Raises:
+        SettingsError: no key, a setting that cannot be right, or a model that takes no images.
+        ResidencyError: the model's region is unknown or not allowed.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        residency: str | None = None,
+        plan: str = "essential",
+        limits: Limits | None = None,
+        queue: bool = False,
+        timeout: float = 120.0,
+    ) -> None:
+        self._settings = resolve(
+            api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout
+        )
+        self._plan = choose_plan(plan)
+        self._model, self._card = model, model_card(model)
+        if not self._card.takes_images:
+            raise SettingsError.blind_model(model)
+        if not self._card.allowed_in(self._settings.residency):
+            raise ResidencyError(model, self._card.region, str(self._settings.residency))
+        self._limits = limits if limits is not None else Limits.of_plan(self._card, self._plan)
+
+    @property
+    def model(self) -> str:
+        """The model's name, as given."""
+        return self._model
+
+    @property
+    def card(self) -> ModelCard:
+        """What the catalogue knows of the model."""
+        return self._card
+
+    def read(self, source: Source, task: str | Task = "describe") -> Reading:
+        """The reading of one image.
+
+        Args:
+            source: a path, http(s) URL, data URI, bytes, file object, PIL image, or (name, bytes).
+            task: "caption", "ocr", "describe", or a Task.
+
+        Raises:
+            ImageError: the image cannot be read; SeveralPagesError where it has several pages.
+            APIError: the service did not answer, or refused.
+            AnswerError: the model's answer is no result (truncated, refused, filtered, ...).
+        """
+        return call(self._read(source, self._reader(task)))
+
+    async def aread(self, source: Source, task: str | Task = "describe") -> Reading:
+        """The asynchronous twin of `read()`; it may be called from any event loop."""
+        return await call_async(self._read(source, self._reader(task)))
+
+    def read_many(
+        self,
+        sources: Source | Iterable[Source],
+        task: str | Task = "describe",
+        *,
+        on_error: OnError = "raise",
+        ordered: bool = True,
+        frames: Frames = "first",
+    ) -> Run:
+        """A run over many images: one reading for each page or frame, in the order of the sources.
+
+        Args:
+            sources: an iterable of sources, or one of them; folders stand for the images in them. An iterator
+                is asked in a worker thread, a few sources ahead.
+            task: "caption", "ocr", "describe", or a Task.
+            on_error: "raise" the first failure at its place in the order, "skip" failures (logged and in the
+                report), or "keep" them as readings with their status and error.
+            ordered: False gives each reading as soon as it is there.
+            frames: of animated pictures the "first" frame or "all"; pages are always all read.
+
+        While it is iterated it raises what `read()` raises, if `on_error` is "raise"; a key that is refused
+        (AuthenticationError, PermissionDeniedError) also ends a run that skips, as it would skip every image.
+
+        Raises:
+            SettingsError: an argument outside its choices.
+        """
+        if on_error not in _ON_ERROR:
+            raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
+        if frames not in _FRAMES:
+            raise SettingsError.bad_choice("frames", frames, _FRAMES)
+        return Run(Work(self._reader(task), spread(sources), on_error, frames, ordered=ordered))
+
+    def models(self) -> list[ModelCard]:
+        """The models the key may use: the service's own list, each with what the catalogue knows of it.
+
+        Raises:
+            APIError: the service did not answer, or refused.
+        """
+        return call(list_models(self._settings))
+
+    def __repr__(self) -> str:
+        settings = self._settings
+        return f"Vision({self._model!r}, base_url={settings.base_url!r}, residency={settings.residency!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the key: whoever unpickles it takes the key from its own environment."""
+        return {
+            "model": self._model,
+            "base_url": self._settings.base_url,
+            "residency": self._settings.residency,
+            "plan": self._plan,
+            "limits": self._limits,
+            "timeout": self._settings.timeout,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __copy__(self) -> Vision:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Vision:
+        return self
+
+    def _reader(self, task: str | Task) -> FrameReader:
+        return FrameReader(
+            settings=self._settings,
+            model=self._model,
+            card=self._card,
+            limits=self._limits,
+            task=task_of(task),
+        )
+
+    async def _read(self, source: Source, reader: FrameReader) -> Reading:
+        opened = await asyncio.get_running_loop().run_in_executor(None, reader.open, source)
+        if len(opened) > 1:
+            raise SeveralPagesError(opened[0].source, len(opened))
+        reading = await reader.read(opened[0])
+        if reading.error is not None:
+            raise reading.error
+        return reading

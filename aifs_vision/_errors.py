@@ -1,0 +1,323 @@
+"""Everything that can go wrong, in one tree; each class writes its own message.
+
+AIFSError
+├── SettingsError               a setting is missing or cannot be right
+│   └── ResidencyError          the model's region is unknown or not allowed
+├── ImageError                  this picture cannot be read or sent; the others are unharmed
+│   ├── ImageNotFoundError      nothing is there
+│   ├── ImageAccessError        it is there, but may not or cannot be read
+│   ├── ImageFormatError        its bytes are not a picture of a known format
+│   ├── ImageBrokenError        a known format, but the decoder gives up
+│   ├── ImageTooSmallError      too few pixels to show anything
+│   ├── ImageTooLargeError      more pixels than may be decoded
+│   └── SeveralPagesError       one reading was asked for, the source has several pages
+├── APIError                    the service said no, or nothing
+│   ├── BadRequestError         400, 422 and every other refusal of the request itself
+│   ├── AuthenticationError     401: the key
+│   ├── PermissionDeniedError   403: the plan
+│   ├── NotFoundError           404: the address or the model
+│   ├── RequestTooLargeError    413
+│   ├── RateLimitError          429, for longer than one is willing to wait
+│   ├── ServiceError            408, 409, 425 and 5xx, after the last attempt
+│   ├── APIConnectionError      no connection, or it broke
+│   │   └── APITimeoutError     no answer in time
+│   └── UnexpectedAnswerError   a success that is not what was promised
+└── AnswerError                 the model answered, but its text is no result
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from aifs_vision._readings import Reading
+
+__all__ = [
+    "AIFSError",
+    "APIConnectionError",
+    "APIError",
+    "APITimeoutError",
+    "AnswerError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ImageAccessError",
+    "ImageBrokenError",
+    "ImageError",
+    "ImageFormatError",
+    "ImageNotFoundError",
+    "ImageTooLargeError",
+    "ImageTooSmallError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RequestTooLargeError",
+    "ResidencyError",
+    "ServiceError",
+    "SettingsError",
+    "SeveralPagesError",
+    "UnexpectedAnswerError",
+]
+
+
+class AIFSError(Exception):
+    """The root of everything this project raises on purpose; all of it can be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[AIFSError], args: tuple[Any, ...], state: dict[str, Any]) -> AIFSError:
+    """An error as it was pickled; its constructor, which composes the message, is not run again."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# -- Settings ----------------------------------------------------------------------------------------------
+
+
+class SettingsError(AIFSError):
+    """A setting is missing or cannot be right; raised before anything is sent."""
+
+    @classmethod
+    def missing_key(cls) -> Self:
+        """No key was found in any of its places."""
+        return cls(
+            "No API key. Set the environment variable AIFS_API_KEY or pass api_key=... "
+            "(OPENAI_API_KEY is used only while OPENAI_BASE_URL points at the service)."
+        )
+
+    @classmethod
+    def bad_key(cls, where: str, what: str) -> Self:
+        """A key that no HTTP header can carry; the key itself is not shown."""
+        return cls(f"The API key from {where} {what}. Copy it again, without line breaks, blanks or quotes.")
+
+    @classmethod
+    def bad_base_url(cls, value: object, where: str) -> Self:
+        """An address that is not http(s)://host."""
+        return cls(
+            f"The address {value!r} from {where} is not a URL of the form 'https://host/v2'. "
+            "Set AIFS_BASE_URL or pass base_url=..., with its scheme."
+        )
+
+    @classmethod
+    def bad_choice(cls, name: str, value: object, choices: tuple[str, ...]) -> Self:
+        """A value outside a closed set."""
+        return cls(f"{name}={value!r} is not known. Use one of: {', '.join(map(repr, choices))}.")
+
+    @classmethod
+    def bad_number(cls, name: str, value: object, rule: str) -> Self:
+        """A number outside its range, or no number at all."""
+        return cls(f"{name}={value!r} is not possible: {rule}.")
+
+    @classmethod
+    def blind_model(cls, model: str) -> Self:
+        """A model of the catalogue that takes no images."""
+        return cls(
+            f"The model {model!r} does not take images. Choose one that does, for example "
+            "'Qwen3-VL-30B-A3B-Instruct-FP8' (Germany) or 'gpt-4.1' (EU)."
+        )
+
+
+class ResidencyError(SettingsError):
+    """The model's region is unknown or not allowed; nothing was sent."""
+
+    def __init__(self, model: str, region: str | None, residency: str) -> None:
+        where = "its region is not known" if region is None else f"it runs in {region!r}"
+        super().__init__(
+            f"residency={residency!r} forbids the model {model!r}: {where}. Nothing was sent. "
+            "Choose a model of an allowed region, or another residency=... ('germany', 'eu' or None)."
+        )
+        self.model, self.region, self.residency = model, region, residency
+
+
+# -- Images ------------------------------------------------------------------------------------------------
+
+
+class ImageError(AIFSError):
+    """This picture cannot be read or sent. `source` is what the user gave, `page` counts from 1."""
+
+    def __init__(self, source: str, what: str, *, page: int | None = None) -> None:
+        place = source if page is None else f"{source} (page {page})"
+        super().__init__(f"{place}: {what}")
+        self.source, self.page = source, page
+
+
+class ImageNotFoundError(ImageError):
+    """Nothing is there: no such file or folder, or a folder without images."""
+
+    def __init__(self, source: str, what: str = "no such file or folder. Check the path.") -> None:
+        super().__init__(source, what)
+
+
+class ImageAccessError(ImageError):
+    """It is there, but may not or cannot be read."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, f"cannot be read ({reason}). Check its permissions and that it is whole.")
+
+
+class ImageFormatError(ImageError):
+    """Its bytes are not a picture of a known format, whatever its name says."""
+
+    def __init__(self, source: str, found: str, *, remedy: str = "") -> None:
+        super().__init__(
+            source,
+            f"{found} is not a picture this project reads "
+            f"({remedy or 'it reads JPEG, PNG, GIF, WebP, BMP and TIFF, told by their first bytes'}).",
+        )
+
+
+class ImageBrokenError(ImageError):
+    """A known format, but the decoder gives up: cut off, damaged or not what its header says."""
+
+    def __init__(self, source: str, kind: str, reason: str, *, page: int | None = None) -> None:
+        super().__init__(
+            source, f"this {kind} is damaged or cut off ({reason}). Get the whole file again.", page=page
+        )
+
+
+class ImageTooSmallError(ImageError):
+    """Too few pixels to show anything."""
+
+    def __init__(self, source: str, width: int, height: int, least: int, *, page: int | None = None) -> None:
+        super().__init__(
+            source,
+            f"{width} x {height} px is too small to show anything; both sides need {least} px.",
+            page=page,
+        )
+        self.width, self.height = width, height
+
+
+class ImageTooLargeError(ImageError):
+    """More pixels than may be decoded: a mistake, a bomb, or a picture that must be cut first."""
+
+    def __init__(self, source: str, width: int, height: int, limit: int, *, page: int | None = None) -> None:
+        super().__init__(
+            source,
+            f"{width} x {height} px is more than the {limit:,} pixels that are decoded at most. "
+            "Shrink or cut the picture first.",
+            page=page,
+        )
+        self.width, self.height = width, height
+
+
+class SeveralPagesError(ImageError):
+    """One reading was asked for, but the source has several pages: none of them is dropped silently."""
+
+    def __init__(self, source: str, total_pages: int) -> None:
+        super().__init__(
+            source,
+            f"has {total_pages} pages, and read() gives one reading. "
+            "Use read_many([...]), which gives one for each page.",
+        )
+        self.total_pages = total_pages
+
+
+# -- The service -------------------------------------------------------------------------------------------
+
+
+class APIError(AIFSError):
+    """The service said no, or nothing.
+
+    Attributes:
+        status: the HTTP status, or None where there was no answer.
+        detail: the service's own words, from either of its two body shapes; "" where it had none.
+        request_id: what the service calls this request, or None.
+        attempts: how many requests were sent for it.
+    """
+
+    status: int | None = None
+    remedy = ""
+
+    def __init__(
+        self, what: str, *, detail: str = "", status: int | None = None, request_id: str | None = None
+    ) -> None:
+        words = f": {detail}" if detail else ""
+        number = f" (request {request_id})" if request_id else ""
+        super().__init__(f"{what}{words}{number}.{' ' if self.remedy else ''}{self.remedy}")
+        self.detail, self.status, self.request_id, self.attempts = detail, status, request_id, 1
+
+
+class BadRequestError(APIError):
+    """The service refuses the request itself; sending it again would not help."""
+
+
+class AuthenticationError(APIError):
+    """401: the service does not know the key."""
+
+    remedy = "Check the key in AIFS_API_KEY or api_key=..., and that it belongs to this address."
+
+
+class PermissionDeniedError(APIError):
+    """403: the key is known, but its plan does not include this."""
+
+    remedy = "Vision.models() lists what the key may use."
+
+
+class NotFoundError(APIError):
+    """404: no such model or endpoint at this address."""
+
+    remedy = "Check the model's name (Vision.models() lists them) and that base_url ends in /v2."
+
+
+class RequestTooLargeError(APIError):
+    """413: the request has more bytes than the service takes."""
+
+    remedy = "Send a smaller picture."
+
+
+class RateLimitError(APIError):
+    """429, for longer than one is willing to wait."""
+
+    remedy = "Give the run fewer requests a minute (limits=Limits(...)), or more time."
+
+
+class ServiceError(APIError):
+    """The service failed (408, 409, 425 or 5xx) until the last attempt."""
+
+
+class APIConnectionError(APIError):
+    """No connection to the service, or it broke on every attempt."""
+
+    remedy = "Check the address, the network and HTTPS_PROXY."
+
+
+class APITimeoutError(APIConnectionError):
+    """No answer in time on any attempt."""
+
+    remedy = "Give it more time with timeout=..., in seconds."
+
+
+class UnexpectedAnswerError(APIError):
+    """A success that is not what was promised: not JSON, cut off, or without a choice."""
+
+
+_BY_STATUS: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ServiceError,
+    409: ServiceError,
+    413: RequestTooLargeError,
+    425: ServiceError,
+    429: RateLimitError,
+}
+_SERVER_ERRORS = 500
+
+
+def error_of_status(status: int, *, detail: str, request_id: str | None, asked: str) -> APIError:
+    """The error for an HTTP status that is not a success; `asked` says what was asked of whom."""
+    kind = _BY_STATUS.get(status) or (ServiceError if status >= _SERVER_ERRORS else BadRequestError)
+    return kind(f"HTTP {status} for {asked}", detail=detail, status=status, request_id=request_id)
+
+
+class AnswerError(AIFSError):
+    """The model answered, but its text is no result; `reading` keeps status, text and usage."""
+
+    def __init__(self, reading: Reading, reason: str) -> None:
+        super().__init__(f"{reading.source} (page {reading.page}): the answer is {reading.status}: {reason}")
+        self.reading = reading

@@ -1,0 +1,68 @@
+"""The live list of models, merged with the catalogue."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision._catalogue import model_card, region_residency
+from aifs_vision._errors import UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from aifs_vision._catalogue import ModelCard
+    from aifs_vision._settings import Settings
+
+__all__ = ["list_models"]
+
+_OK = 200
+
+
+async def list_models(settings: Settings) -> list[ModelCard]:
+    """The models of the key, in the service's order.
+
+    Raises:
+        APIError: the service did not answer, or refused, or answered something else than a list.
+    """
+    import httpx
+
+    from aifs_vision._answers import connection_error, error_of
+    from aifs_vision._limits import Cost, Limits
+    from aifs_vision._transport import Call, line_of, request_headers, send
+
+    request = httpx.Request("GET", f"{settings.api_url}/models", headers=request_headers(settings))
+    line = line_of(settings, "", Limits())
+    asked = f"the models of {settings.api_url}"
+    try:
+        response = await send(request, Call(line=line, cost=Cost(), timeout=settings.timeout))
+    except httpx.RequestError as error:
+        raise connection_error(error, asked) from error
+    if response.status_code != _OK:
+        raise error_of(response, asked)
+    listed = json.loads(response.content)
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and entry.get("id") for entry in entries
+    ):
+        raise UnexpectedAnswerError(f"No list of models from {asked}", detail=response.text[:200])
+    return [_merged(entry) for entry in entries]
+
+
+def _merged(entry: dict[str, Any]) -> ModelCard:
+    """The catalogue's card, where the service says no better."""
+    card, said = model_card(str(entry["id"])), entry.get("meta_data")
+    if not isinstance(said, dict):
+        return card
+    region = said.get("deployment_region") or card.region
+    inputs = said.get("input_modalities")
+    return replace(
+        card,
+        name=str(entry["id"]),
+        display_name=said.get("display_name") or card.display_name,
+        region=region,
+        residency=region_residency(region) or card.residency,
+        context_window=said.get("max_sequence_length") or card.context_window,
+        max_output_tokens=said.get("max_output_length") or card.max_output_tokens,
+        dimensions=said.get("hidden_size") if card.kind == "embedding" else None,
+        takes_images="image" in inputs if isinstance(inputs, list) else card.takes_images,
+    )

@@ -1,0 +1,138 @@
+"""The one event loop that all requests run on, in a thread of its own.
+
+It owns the connections and the pacing, so any number of `asyncio.run`, notebook cells, threads and web
+handlers share them. A forked child starts its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable
+
+__all__ = ["Home", "call", "call_async", "home"]
+
+T = TypeVar("T")
+
+_SHUTDOWN = 5.0  # seconds the loop gets at interpreter exit to close its connections
+_CPU_THREADS = 8  # more decode no faster: they share the memory bus
+
+
+class Home:
+    """What belongs to one background loop: its thread, its pools, and whatever is kept there by key."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
+        self.cpu = ThreadPoolExecutor(_cpus(), thread_name_prefix="aifs-vision-cpu")
+        self._kept: dict[Hashable, Any] = {}
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._thread = threading.Thread(target=self._run, name="aifs-vision", daemon=True)
+        self._thread.start()
+
+    def keep(
+        self, key: Hashable, make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None
+    ) -> T:
+        """The one object of this key, made at its first use; only called on the loop, so it needs no lock."""
+        if key not in self._kept:
+            made = make()
+            self._kept[key] = made
+            if close is not None:
+                self._closers.append(lambda: close(made))
+        kept: T = self._kept[key]
+        return kept
+
+    def is_here(self) -> bool:
+        """Whether the caller is the loop's own thread, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        """Ends what still runs, closes the connections and stops the thread."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._end(), self.loop)
+            self._thread.join(_SHUTDOWN)
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in self._closers:
+            await close()
+        self.loop.stop()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+
+def home() -> Home:
+    """The home of this process, started at its first use."""
+    global _home  # noqa: PLW0603 - one loop a process is the point of this module
+    with _lock:
+        if _home is None:
+            _home = Home()
+        return _home
+
+
+def call(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` on the loop and waits for it; an interrupt of the wait cancels the work.
+
+    Raises:
+        RuntimeError: called on the loop itself, which would wait for ever.
+    """
+    place = home()
+    if place.is_here():
+        work.close()
+        raise RuntimeError(
+            "a synchronous call of aifs_vision from inside its own event loop; use the async twin"
+        )
+    future = asyncio.run_coroutine_threadsafe(work, place.loop)
+    try:
+        return future.result()
+    finally:
+        future.cancel()
+
+
+async def call_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` on the loop and awaits it on the caller's; cancelling the caller cancels the work."""
+    place = home()
+    if place.is_here():
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, place.loop))
+
+
+def _cpus() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_CPU_THREADS, available)
+
+
+def _forget() -> None:
+    """In a forked child: the parent's thread does not exist here, and its sockets are not ours to close."""
+    global _home, _lock
+    if _home is not None:
+        _abandoned.append(_home)
+    _home, _lock = None, threading.Lock()
+
+
+def _close() -> None:
+    if _home is not None:
+        _home.close()
+
+
+_lock = threading.Lock()
+_home: Home | None = None
+_abandoned: list[Home] = []  # kept alive, so that nothing of theirs is finalised in the child
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+atexit.register(_close)

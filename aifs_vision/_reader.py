@@ -1,0 +1,148 @@
+"""One frame -> one reading: prepare, send, judge; a failure is a reading, too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision._errors import AIFSError, AnswerError
+from aifs_vision._images import Frame, prepare
+from aifs_vision._loop import home
+from aifs_vision._plan import plan
+from aifs_vision._readings import Reading, Usage
+from aifs_vision._sources import frames, name_of
+
+if TYPE_CHECKING:
+    from aifs_vision._answers import Verdict
+    from aifs_vision._catalogue import ModelCard
+    from aifs_vision._images import PreparedImage
+    from aifs_vision._limits import Limits
+    from aifs_vision._plan import Plan
+    from aifs_vision._readings import Status
+    from aifs_vision._settings import Settings
+    from aifs_vision._sources import Frames, Source
+    from aifs_vision._tasks import Task
+
+__all__ = ["FrameReader"]
+
+_OK = 200
+_MORE_ROOM = 3  # times its room for an answer that did not fit into it; once
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameReader:
+    """Reads frames for one task with one model; what `Vision` and `Run` share."""
+
+    settings: Settings
+    model: str
+    card: ModelCard
+    limits: Limits
+    task: Task
+
+    @property
+    def in_flight(self) -> int:
+        """How many frames may be asked about at once."""
+        return self.limits.in_flight
+
+    def open(self, source: Source, animation: Frames = "first") -> list[Frame]:
+        """The frames of a source; blocks while it reads, so a worker thread calls it."""
+        return frames(source, animation)
+
+    def failed(self, place: Source | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
+        """The reading that says why there is none."""
+        frame = place if isinstance(place, Frame) else Frame(source=name_of(place))
+        return self._reading(frame, status="pending" if pending else "failed", error=error)
+
+    async def read(self, frame: Frame) -> Reading:
+        """The reading of a frame."""
+        spent = _Spent()
+        try:
+            image, request = await self._on_cpu(self._prepare, frame)
+            verdict = await self._ask(request, spent)
+            if verdict.status == "truncated" and (room := self._more_room()) > self.task.max_tokens:
+                verdict = await self._ask(await self._on_cpu(self._plan, image, room), spent)
+        except AIFSError as error:
+            return self._reading(frame, status="failed", error=error, spent=spent)
+        reading = self._reading(
+            frame, status=verdict.status, text=verdict.text, data=verdict.data, spent=spent
+        )
+        if reading.ok:
+            return reading
+        return replace(reading, error=AnswerError(reading, verdict.reason))
+
+    def _prepare(self, frame: Frame) -> tuple[PreparedImage, Plan]:
+        image = prepare(frame, self.card, self.task)
+        return image, self._plan(image, self.task.max_tokens)
+
+    def _plan(self, image: PreparedImage, room: int) -> Plan:
+        return plan(image, self.model, self.card, self.task, room=room)
+
+    def _more_room(self) -> int:
+        wanted = self.task.max_tokens * _MORE_ROOM
+        return min(wanted, self.card.max_output_tokens or wanted)
+
+    async def _on_cpu(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(home().cpu, work, *arguments)
+
+    async def _ask(self, request: Plan, spent: _Spent) -> Verdict:
+        """One question through the transport, judged; `spent` grows by what it took, also when it fails."""
+        import httpx
+
+        from aifs_vision._answers import connection_error, error_of, judge
+        from aifs_vision._transport import Call, line_of, request_headers, send
+
+        url = f"{self.settings.base_url}/chat/completions"
+        sent = httpx.Request("POST", url, headers=request_headers(self.settings), content=request.body)
+        asked = f"{self.model!r} at {self.settings.base_url}"
+        line = line_of(self.settings, self.model, self.limits)
+        try:
+            response = await send(sent, Call(line=line, cost=request.cost, timeout=self.settings.timeout))
+            if response.status_code != _OK:
+                raise error_of(response, asked)
+            verdict = judge(json.loads(response.content), self.task)
+        except httpx.RequestError as error:
+            raise connection_error(error, asked) from error
+        finally:
+            spent.attempts += sent.extensions.get("attempts", 0)
+        spent.usage += verdict.usage
+        return verdict
+
+    def _reading(
+        self,
+        frame: Frame,
+        *,
+        status: Status,
+        text: str = "",
+        data: Any = None,
+        error: AIFSError | None = None,
+        spent: _Spent | None = None,
+    ) -> Reading:
+        spent = spent or _Spent()
+        return Reading(
+            text=text,
+            data=data,
+            status=status,
+            error=error,
+            source=frame.source,
+            page=frame.page,
+            total_pages=frame.total_pages,
+            width=frame.width,
+            height=frame.height,
+            mime_type=frame.kind.mime_type if frame.kind else None,
+            image_sha256=frame.sha256,
+            model=self.model,
+            task=self.task.name,
+            prompt_version=self.task.version,
+            usage=spent.usage,
+            cost_eur=self.card.cost_eur(spent.usage.input_tokens, spent.usage.output_tokens),
+            attempts=spent.attempts,
+        )
+
+
+class _Spent:
+    """What the requests of one reading took together."""
+
+    def __init__(self) -> None:
+        self.attempts, self.usage = 0, Usage()

@@ -1,0 +1,115 @@
+"""What came back for one image: `Reading`, and what it used."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from aifs_vision._errors import AIFSError
+
+__all__ = ["RESULTS", "STATUSES", "Reading", "Status", "Usage", "reading_id"]
+
+Status = Literal["ok", "empty", "truncated", "refused", "filtered", "looped", "invented", "failed", "pending"]
+STATUSES: tuple[Status, ...] = (
+    "ok", "empty", "truncated", "refused", "filtered", "looped", "invented", "failed", "pending",
+)  # fmt: skip
+RESULTS: frozenset[Status] = frozenset({"ok", "empty"})
+"""The statuses that are results; a blank page is a fact. Every other one is a failure."""
+
+_NAMESPACE = uuid.UUID("a1f5b151-0000-5000-8000-000000000001")  # fixed for ever: ids depend on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens counted by the service, summed over all requests that were made for one reading."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What came back for one page or frame of one source; always with a status, never just an empty text.
+
+    Attributes:
+        text: what the model said; "" for an empty page and for failures without usable text.
+        data: the validated object of `Task.extract()`, else None.
+        status: "ok" and "empty" are results; every other one is a failure, and `error` says why.
+        error: the failure, or None.
+        source: what the user gave: the path or URL as given, or a name made of the bytes' digest.
+        page, total_pages: which page or frame of the source this is, counted from 1.
+        width, height: px of the page or frame as it is to be looked at; None where the picture was not
+            opened (URLs, unreadable files).
+        mime_type: the type of the source's bytes, by their first bytes; None where they were not read.
+        image_sha256: digest of the source's bytes, in hex; None where they were not read.
+        model, task, prompt_version: who was asked what.
+        usage: tokens, over all attempts.
+        cost_eur: EUR for `usage`; None where the catalogue has no price for the model.
+        attempts: requests sent for this reading.
+        cached: whether the text came from a cache; usage and cost are 0 then.
+        id: a UUID made of source, page and task: an edited picture keeps it, another task has another.
+    """
+
+    text: str = ""
+    data: Any = None
+    status: Status
+    error: AIFSError | None = None
+    source: str
+    page: int = 1
+    total_pages: int = 1
+    width: int | None = None
+    height: int | None = None
+    mime_type: str | None = None
+    image_sha256: str | None = None
+    model: str
+    task: str
+    prompt_version: str
+    usage: Usage = field(default_factory=Usage)
+    cost_eur: float | None = 0.0
+    attempts: int = 0
+    cached: bool = False
+
+    @property
+    def id(self) -> str:
+        """A UUID made of source, page and task."""
+        return reading_id(self.source, self.page, self.task)
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is a result: status "ok" or "empty"."""
+        return self.status in RESULTS
+
+    def metadata(self) -> dict[str, str | int]:
+        """What belongs beside the text in an index: scalars only, the same on every run over the same image.
+
+        The keys are source, page, total_pages, width, height, mime_type, image_sha256, model, task,
+        prompt_version and status; `error` is added to failures. What is not known is left out.
+        """
+        known: dict[str, str | int | None] = {
+            "source": self.source,
+            "page": self.page,
+            "total_pages": self.total_pages,
+            "width": self.width,
+            "height": self.height,
+            "mime_type": self.mime_type,
+            "image_sha256": self.image_sha256,
+            "model": self.model,
+            "task": self.task,
+            "prompt_version": self.prompt_version,
+            "status": self.status,
+            "error": None if self.error is None else str(self.error),
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+def reading_id(source: str, page: int, task: str) -> str:
+    """The id of a reading, equal in every process and framework: a UUID, as vector stores want it."""
+    return str(uuid.uuid5(_NAMESPACE, f"{source}\n{page}\n{task}"))
