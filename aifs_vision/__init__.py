@@ -47,18 +47,21 @@ from aifs_vision._errors import (
 if TYPE_CHECKING:
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
     from aifs_vision._clients import async_http_client, http_client
+    from aifs_vision._embedder import TextEmbedder
     from aifs_vision._engine import Vision
+    from aifs_vision._formats import IMAGE_SUFFIXES
     from aifs_vision._limits import Limits
     from aifs_vision._readings import Reading, Usage
     from aifs_vision._report import Failure, RunReport
-    from aifs_vision._run import Run
-    from aifs_vision._sources import find_images
+    from aifs_vision._run import OnError, Run
+    from aifs_vision._sources import Frames, Source, find_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens
 
 __all__ = [
     "CAPTION",
     "DESCRIBE",
+    "IMAGE_SUFFIXES",
     "OCR",
     "AIFSError",
     "APIConnectionError",
@@ -69,6 +72,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "Failure",
+    "Frames",
     "ImageAccessError",
     "ImageBrokenError",
     "ImageError",
@@ -80,6 +84,7 @@ __all__ = [
     "Limits",
     "ModelCard",
     "NotFoundError",
+    "OnError",
     "PermissionDeniedError",
     "RateLimitError",
     "Reading",
@@ -90,7 +95,9 @@ __all__ = [
     "ServiceError",
     "SettingsError",
     "SeveralPagesError",
+    "Source",
     "Task",
+    "TextEmbedder",
     "UnexpectedAnswerError",
     "Usage",
     "Vision",
@@ -105,12 +112,14 @@ __all__ = [
 _HOMES = {
     "_catalogue": "Allowance ImageRule ModelCard model_card",
     "_clients": "async_http_client http_client",
+    "_embedder": "TextEmbedder",
     "_engine": "Vision",
     "_limits": "Limits",
     "_readings": "Reading Usage",
     "_report": "Failure RunReport",
-    "_run": "Run",
-    "_sources": "find_images",
+    "_run": "OnError Run",
+    "_formats": "IMAGE_SUFFIXES",
+    "_sources": "Frames Source find_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens",
 }

@@ -7,25 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._errors import (
-    APIConnectionError,
-    APITimeoutError,
-    UnexpectedAnswerError,
-    error_of_status,
-)
+from aifs_vision._errors import UnexpectedAnswerError
 from aifs_vision._readings import Usage
 from aifs_vision._tasks import NO_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import httpx
-
-    from aifs_vision._errors import APIError
     from aifs_vision._readings import Status
     from aifs_vision._tasks import Task
 
-__all__ = ["Verdict", "connection_error", "error_of", "judge"]
+__all__ = ["Verdict", "judge"]
 
 _FENCED = re.compile(r"\A\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
@@ -76,41 +68,14 @@ def judge(answer: Any, task: Task) -> Verdict:
     return Verdict(status="ok", text=text, usage=usage)
 
 
-def error_of(response: httpx.Response, asked: str) -> APIError:
-    """The error for a response that is not a success, with the service's own words from either body shape."""
-    return error_of_status(
-        response.status_code,
-        detail=_words_of(response.text),
-        request_id=response.headers.get("x-request-id"),
-        asked=asked,
-    )
-
-
-def connection_error(error: httpx.RequestError, asked: str) -> APIError:
-    """The error for a request that got no answer that can be read."""
-    import httpx
-
-    words = str(error) or type(error).__name__
-    if isinstance(error, httpx.DecodingError):
-        return UnexpectedAnswerError(f"Unexpected answer from {asked}", detail=words)
-    if isinstance(error, httpx.TimeoutException):
-        return APITimeoutError(f"No answer in time from {asked}", detail=words)
-    return APIConnectionError(f"No connection to {asked}", detail=words)
-
-
 def _choice_of(answer: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    if isinstance(answer, dict) and "choices" not in answer and (words := _said_by(answer)):
-        raise UnexpectedAnswerError("HTTP 200 with an error in it", detail=words)
     try:
         choice = answer["choices"][0]
         message = choice["message"]
     except (TypeError, LookupError) as error:
-        shown = json.dumps(answer)[:200]
-        raise UnexpectedAnswerError("HTTP 200 without a choice", detail=shown) from error
+        raise UnexpectedAnswerError("HTTP 200 without a choice", detail=json.dumps(answer)[:200]) from error
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise UnexpectedAnswerError(
-            "HTTP 200 with a choice that is no message", detail=json.dumps(choice)[:200]
-        )
+        raise UnexpectedAnswerError("HTTP 200 with a choice that is no message", detail=json.dumps(choice)[:200])
     return choice, message
 
 
@@ -124,9 +89,7 @@ def _text_of(message: Mapping[str, Any]) -> str:
 
 def _usage_of(answer: Mapping[str, Any]) -> Usage:
     usage = answer.get("usage")
-    counts = (
-        [usage.get("prompt_tokens"), usage.get("completion_tokens")] if isinstance(usage, dict) else [0, 0]
-    )
+    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")] if isinstance(usage, dict) else [0, 0]
     read, written = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
     return Usage(input_tokens=read, output_tokens=written)
 
@@ -143,43 +106,8 @@ def _typed(text: str, schema: type[Any], usage: Usage) -> Verdict:
         data = schema.model_validate_json(fenced[1] if fenced else text)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
-            for fault in error.errors()[:3]
+            f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors()[:3]
         )
         reason = f"the answer does not fit {schema.__name__} ({faults})"
         return Verdict(status="failed", text=text, reason=reason, usage=usage)
     return Verdict(status="ok", text=text, data=data, usage=usage)
-
-
-# -- The service's own words -------------------------------------------------------------------------------
-
-_WORDS_SHOWN = 500  # characters
-
-
-def _words_of(body: str) -> str:
-    try:
-        said = _said_by(json.loads(body))
-    except ValueError:
-        said = ""
-    if not said and not body.lstrip().startswith("<"):  # a gateway's HTML page says nothing worth showing
-        said = body
-    return said.strip()[:_WORDS_SHOWN]
-
-
-def _said_by(body: Any) -> str:
-    """The message of `{"detail": ...}`, of its list of validation errors, or of `{"error": {...}}`."""
-    if not isinstance(body, dict):
-        return ""
-    said = body.get("detail") or body.get("error") or body.get("message") or ""
-    if isinstance(said, dict):
-        said = said.get("message") or json.dumps(said)
-    if isinstance(said, list):
-        return "; ".join(_validation_error(entry) for entry in said)
-    return str(said)
-
-
-def _validation_error(entry: Any) -> str:
-    if not isinstance(entry, dict):
-        return str(entry)
-    place = ".".join(map(str, entry.get("loc", ())))
-    return f"{place}: {entry.get('msg', '')}" if place else str(entry.get("msg", entry))

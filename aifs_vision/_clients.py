@@ -12,12 +12,15 @@ from aifs_vision._catalogue import model_card
 from aifs_vision._errors import ResidencyError, SettingsError
 from aifs_vision._limits import Cost, Limits
 from aifs_vision._loop import call, call_async
-from aifs_vision._settings import Settings, choose_plan, resolve
+from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._tokens import image_tokens, text_tokens
 from aifs_vision._transport import Call, line_of, send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from aifs_vision._catalogue import ModelCard
+    from aifs_vision._settings import Settings
 
 __all__ = ["async_http_client", "http_client"]
 
@@ -29,6 +32,7 @@ _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project",
 
 def http_client(
     *,
+    model: str | None = None,
     api_key: str | None = None,
     base_url: str | None = None,
     residency: str | None = None,
@@ -39,19 +43,33 @@ def http_client(
 ) -> httpx.Client:
     """A synchronous httpx client whose requests are paced, retried, authorised and pooled by this project.
 
-    It sends to `base_url` alone, with the project's key, whatever key the SDK was given; so the SDK's own
-    retries are to be switched off (`max_retries=0`). The arguments are those of `Vision`.
+    It sends to `base_url` alone, with the project's key, whatever key the SDK was given; the SDK's own retries
+    are to be switched off (`max_retries=0`).
+
+    Args:
+        model: is checked against the residency at once; the model of each request is when it is sent.
+        api_key, base_url, residency, plan, limits, queue, timeout: as for `Vision`.
 
     Raises:
         SettingsError: no key, or a setting that cannot be right.
+        ResidencyError: the region of `model` is unknown or not allowed.
     """
-    settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
-    way = _Way(settings, choose_plan(plan), limits)
-    return httpx.Client(transport=_Sync(way), base_url=settings.base_url, timeout=timeout)
+    way = _way(
+        model=model,
+        api_key=api_key,
+        base_url=base_url,
+        residency=residency,
+        plan=plan,
+        limits=limits,
+        queue=queue,
+        timeout=timeout,
+    )
+    return httpx.Client(transport=_Sync(way), base_url=way.settings.base_url, timeout=timeout)
 
 
 def async_http_client(
     *,
+    model: str | None = None,
     api_key: str | None = None,
     base_url: str | None = None,
     residency: str | None = None,
@@ -61,40 +79,66 @@ def async_http_client(
     timeout: float = 120.0,
 ) -> httpx.AsyncClient:
     """The asynchronous twin of `http_client`; it may be used from any number of event loops."""
-    settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
-    way = _Way(settings, choose_plan(plan), limits)
-    return httpx.AsyncClient(transport=_Async(way), base_url=settings.base_url, timeout=timeout)
+    way = _way(
+        model=model,
+        api_key=api_key,
+        base_url=base_url,
+        residency=residency,
+        plan=plan,
+        limits=limits,
+        queue=queue,
+        timeout=timeout,
+    )
+    return httpx.AsyncClient(transport=_Async(way), base_url=way.settings.base_url, timeout=timeout)
+
+
+def _way(*, model: str | None, plan: str, limits: Limits | None, **options: Any) -> _Way:
+    way = _Way(resolve(**options), choose_plan(plan), limits)
+    if model is not None:
+        way.check_residency(model_card(model))
+    return way
 
 
 class _Way:
     """From an SDK's request to the background loop and back."""
 
     def __init__(self, settings: Settings, plan: str, limits: Limits | None) -> None:
-        self._settings, self._plan, self._limits = settings, plan, limits
+        self.settings, self._plan, self._limits = settings, plan, limits
+        self._not_sent = _NOT_SENT | _custom_headers()
+
+    def check_residency(self, card: ModelCard) -> None:
+        """Raises ResidencyError for a model that the settings forbid."""
+        if not card.allowed_in(self.settings.residency):
+            raise ResidencyError(card.name, card.region, str(self.settings.residency))
 
     async def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        """What the service answers to a request of the SDK; called on the loop."""
+        self._refuse_strangers(request.url)
         asked = _asked(body)
         model = str(asked.get("model", ""))
         card = model_card(model)
-        if self._settings.residency and model and not card.allowed_in(self._settings.residency):
-            raise ResidencyError(model, card.region, self._settings.residency)
-        limits = self._limits or Limits.of_plan(card, self._plan)
-        line = line_of(self._settings, model, limits)
-        cost = _cost(asked, model)
-        sent = httpx.Request(request.method, request.url, headers=self._headers(request), content=body)
-        asked_for = Call(
-            line=line, cost=cost, timeout=self._settings.timeout, stream=asked.get("stream") is True
+        if model:
+            self.check_residency(card)
+        line = line_of(self.settings, model, self._limits or Limits.of_plan(card, self._plan))
+        own = httpx.Request(request.method, request.url, headers=self._headers(request), content=body)
+        return await send(
+            own,
+            Call(
+                line=line,
+                cost=_cost(asked, card),
+                timeout=self.settings.timeout,
+                stream=asked.get("stream") is True,
+            ),
         )
-        return await send(sent, asked_for)
 
     def _headers(self, request: httpx.Request) -> list[tuple[str, str]]:
-        self._refuse_strangers(request.url)
-        dropped = _NOT_SENT | _custom_headers()
+        dropped = self._not_sent | _custom_headers()
         kept = [(name, value) for name, value in request.headers.items() if name not in dropped]
-        return [*kept, ("authorization", f"Bearer {self._settings.api_key.reveal()}")]
+        return [*kept, ("authorization", f"Bearer {self.settings.api_key.reveal()}")]
 
     def _refuse_strangers(self, url: httpx.URL) -> None:
-        own = httpx.URL(self._settings.base_url)
+        """The key goes to the address of the settings and nowhere else, whatever an SDK makes of it."""
+        own = httpx.URL(self.settings.base_url)
         if (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
             raise SettingsError.bad_choice("request to", str(url.copy_with(query=None)), (str(own),))
 
@@ -179,7 +223,7 @@ def _asked(body: bytes) -> Mapping[str, Any]:
     return asked if isinstance(asked, dict) else {}
 
 
-def _cost(asked: Mapping[str, Any], model: str) -> Cost:
+def _cost(asked: Mapping[str, Any], card: ModelCard) -> Cost:
     """An estimate from the request alone; corrected once the service has counted."""
     texts, images = [], 0
     for part in _parts(asked):
@@ -189,7 +233,6 @@ def _cost(asked: Mapping[str, Any], model: str) -> Cost:
             images += 1
         else:
             texts.append(str(part.get("text", "")))
-    card = model_card(model)
     each = image_tokens(card, *_USUAL_IMAGE) if card.takes_images and images else 0
     room = asked.get("max_tokens") or asked.get("max_completion_tokens") or _USUAL_OUTPUT
     writes = "messages" in asked or "prompt" in asked

@@ -14,7 +14,7 @@ from aifs_vision._reader import FrameReader
 from aifs_vision._run import Run, Work
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._sources import spread
-from aifs_vision._tasks import Task, task_of
+from aifs_vision._tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,6 +78,19 @@ class Vision:
             raise ResidencyError(model, self._card.region, str(self._settings.residency))
         self._limits = limits if limits is not None else Limits.of_plan(self._card, self._plan)
 
+    @classmethod
+    def of(cls, vision: Vision | None, **options: Any) -> Vision:
+        """The given Vision, or a new one made of the options: what takes `vision=None, **vision_options` calls.
+
+        Raises:
+            TypeError: both are given, or an option that is none of Vision's.
+        """
+        if vision is None:
+            return cls(**options)
+        if options:
+            raise TypeError(f"give either vision=... or its options ({', '.join(sorted(options))}), not both")
+        return vision
+
     @property
     def model(self) -> str:
         """The model's name, as given."""
@@ -114,6 +127,7 @@ class Vision:
         on_error: OnError = "raise",
         ordered: bool = True,
         frames: Frames = "first",
+        glob: str = "**/*",
     ) -> Run:
         """A run over many images: one reading for each page or frame, in the order of the sources.
 
@@ -125,8 +139,10 @@ class Vision:
                 report), or "keep" them as readings with their status and error.
             ordered: False gives each reading as soon as it is there.
             frames: of animated pictures the "first" frame or "all"; pages are always all read.
+            glob: which files of a folder; hidden ones are left out.
 
-        While it is iterated it raises what `read()` raises, if `on_error` is "raise"; a key that is refused
+        While it is iterated it raises what `read()` raises, if `on_error` is "raise"; and whatever `on_error` is,
+        ImageNotFoundError for a lone path that does not exist or a folder without images. A key that is refused
         (AuthenticationError, PermissionDeniedError) also ends a run that skips, as it would skip every image.
 
         Raises:
@@ -136,7 +152,7 @@ class Vision:
             raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
         if frames not in _FRAMES:
             raise SettingsError.bad_choice("frames", frames, _FRAMES)
-        return Run(Work(self._reader(task), spread(sources), on_error, frames, ordered=ordered))
+        return Run(Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered))
 
     def models(self) -> list[ModelCard]:
         """The models the key may use: the service's own list, each with what the catalogue knows of it.
@@ -176,7 +192,7 @@ class Vision:
             model=self._model,
             card=self._card,
             limits=self._limits,
-            task=task_of(task),
+            task=Task.of(task),
         )
 
     async def _read(self, source: Source, reader: FrameReader) -> Reading:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
-    "SUFFIXES",
+    "IMAGE_SUFFIXES",
     "Format",
     "decoding",
     "name_of_bytes",
@@ -226,7 +226,7 @@ TIFF = Format(
     pages=True,
 )
 FORMATS = (JPEG, PNG, GIF, WEBP, BMP, TIFF)
-SUFFIXES = frozenset(suffix for kind in FORMATS for suffix in kind.suffixes)
+IMAGE_SUFFIXES = frozenset(suffix for kind in FORMATS for suffix in kind.suffixes)
 
 _CONTROL = re.compile(rb"[\0-\x08\x0b\x0e-\x1f]")  # bytes no text has
 _STRANGERS = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
     from aifs_vision._tasks import Task
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Frame", "PreparedImage", "orientation", "prepare"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Frame", "PreparedImage", "prepare", "upright_size"]
 
 MAX_PIXELS = 89_478_485
 """Pixels decoded at most: the bound of Pillow's own bomb check, a quarter of a GiB at three bytes a pixel."""
@@ -110,13 +110,20 @@ def check_size(frame: Frame) -> None:
         raise ImageTooLargeError(frame.source, width, height, MAX_PIXELS, page=_page(frame))
 
 
-def orientation(picture: Image.Image) -> int:
+def _orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or the EXIF data is damaged."""
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError):
         return 1  # a readable picture with broken metadata is a readable picture
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF 2.3, tag 274
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height as the picture is to be looked at; Pillow's TIFF reader gives them so already."""
+    width, height = picture.size
+    sideways = picture.format != "TIFF" and _orientation(picture) >= _SIDEWAYS
+    return (height, width) if sideways else (width, height)
 
 
 def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
@@ -127,7 +134,7 @@ def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
     with decoding(frame.source, kind, _page(frame)):
         picture = open_picture(data, kind, page=frame.page)
         stored = picture.size
-        turn = orientation(picture)
+        turn = _orientation(picture)
         if kind is JPEG and size != (frame.width, frame.height):
             # The decoder itself halves a large picture, several times faster than a later resize.
             picture.draft(None, size[::-1] if turn >= _SIDEWAYS else size)
@@ -137,7 +144,7 @@ def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
             if stripped is not None:
                 return _prepared(frame, stripped, kind, size)
         # A TIFF is turned by its decoder while it loads, and says so by having no orientation any more.
-        upright = _turned(_plain(picture, frame), orientation(picture))
+        upright = _turned(_plain(picture, frame), _orientation(picture))
         encoded, encoding = _encode(_resized(upright, size))
     return _prepared(frame, encoded, encoding, size)
 

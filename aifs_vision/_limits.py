@@ -96,9 +96,7 @@ class Pacer:
         self.limits, now = limits, self._clock()
         self._requests = _Bucket(limits.requests_per_minute, now) if limits.requests_per_minute else None
         self._input = _Bucket(limits.input_tokens_per_minute, now) if limits.input_tokens_per_minute else None
-        self._output = (
-            _Bucket(limits.output_tokens_per_minute, now) if limits.output_tokens_per_minute else None
-        )
+        self._output = _Bucket(limits.output_tokens_per_minute, now) if limits.output_tokens_per_minute else None
 
     def wait(self, cost: Cost) -> float:
         """Seconds until the cost fits all budgets; 0.0 means that it was taken from all of them at once."""

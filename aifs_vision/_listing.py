@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import model_card, region_residency
 from aifs_vision._errors import UnexpectedAnswerError
+from aifs_vision._limits import Cost, Limits
 
 if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
     from aifs_vision._settings import Settings
 
 __all__ = ["list_models"]
-
-_OK = 200
 
 
 async def list_models(settings: Settings) -> list[ModelCard]:
@@ -24,27 +23,13 @@ async def list_models(settings: Settings) -> list[ModelCard]:
     Raises:
         APIError: the service did not answer, or refused, or answered something else than a list.
     """
-    import httpx
+    from aifs_vision._exchange import exchange
 
-    from aifs_vision._answers import connection_error, error_of
-    from aifs_vision._limits import Cost, Limits
-    from aifs_vision._transport import Call, line_of, request_headers, send
-
-    request = httpx.Request("GET", f"{settings.api_url}/models", headers=request_headers(settings))
-    line = line_of(settings, "", Limits())
-    asked = f"the models of {settings.api_url}"
-    try:
-        response = await send(request, Call(line=line, cost=Cost(), timeout=settings.timeout))
-    except httpx.RequestError as error:
-        raise connection_error(error, asked) from error
-    if response.status_code != _OK:
-        raise error_of(response, asked)
-    listed = json.loads(response.content)
+    url = f"{settings.api_url}/models"
+    listed, _ = await exchange("GET", url, settings, model="", limits=Limits(), cost=Cost())
     entries = listed.get("data") if isinstance(listed, dict) else None
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and entry.get("id") for entry in entries
-    ):
-        raise UnexpectedAnswerError(f"No list of models from {asked}", detail=response.text[:200])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and entry.get("id") for entry in entries):
+        raise UnexpectedAnswerError(f"No list of models from {url}", detail=json.dumps(listed)[:200])
     return [_merged(entry) for entry in entries]
 
 

@@ -36,9 +36,7 @@ class Home:
         self._thread = threading.Thread(target=self._run, name="aifs-vision", daemon=True)
         self._thread.start()
 
-    def keep(
-        self, key: Hashable, make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None
-    ) -> T:
+    def keep(self, key: Hashable, make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None) -> T:
         """The one object of this key, made at its first use; only called on the loop, so it needs no lock."""
         if key not in self._kept:
             made = make()
@@ -93,9 +91,7 @@ def call(work: Coroutine[Any, Any, T]) -> T:
     place = home()
     if place.is_here():
         work.close()
-        raise RuntimeError(
-            "a synchronous call of aifs_vision from inside its own event loop; use the async twin"
-        )
+        raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
     future = asyncio.run_coroutine_threadsafe(work, place.loop)
     try:
         return future.result()

@@ -33,12 +33,7 @@ def picture_of_npy(source: str, data: bytes) -> Image.Image:
     shape, kind, body = _parts(source, data)
     channels = shape[2] if len(shape) == 3 else 1  # noqa: PLR2004 - (height, width, channels)
     grey = channels == 1
-    if (
-        len(shape) not in {2, 3}
-        or channels not in _MODES
-        or kind not in _BYTES
-        or (kind == "<u2" and not grey)
-    ):
+    if len(shape) not in {2, 3} or channels not in _MODES or kind not in _BYTES or (kind == "<u2" and not grey):
         remedy = "arrays of shape (height, width[, 1 to 4]) of uint8 or bool are pictures"
         raise ImageFormatError(source, f"an array of shape {shape} and type {kind!r}", remedy=remedy)
     height, width = shape[:2]

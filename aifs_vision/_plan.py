@@ -44,9 +44,7 @@ def plan(image: PreparedImage, model: str, card: ModelCard, task: Task, *, room:
     # The picture first: models read the instruction in the light of it.
     content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": task.prompt}]
     body = {"messages": [{"role": "user", "content": content}], "model": model, card.max_tokens_field: room}
-    if (
-        card.max_tokens_field == "max_tokens"
-    ):  # the reasoning models take neither this field nor a temperature
+    if card.max_tokens_field == "max_tokens":  # the reasoning models take neither this field nor a temperature
         body["temperature"] = _TEMPERATURE
     if (wanted := task.response_format()) is not None:
         body["response_format"] = wanted

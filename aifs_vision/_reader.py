@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._errors import AIFSError, AnswerError
+from aifs_vision._errors import AIFSError, AnswerError, APIError
 from aifs_vision._images import Frame, prepare
 from aifs_vision._loop import home
 from aifs_vision._plan import plan
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameReader"]
 
-_OK = 200
 _MORE_ROOM = 3  # times its room for an answer that did not fit into it; once
 
 
@@ -65,9 +63,7 @@ class FrameReader:
                 verdict = await self._ask(await self._on_cpu(self._plan, image, room), spent)
         except AIFSError as error:
             return self._reading(frame, status="failed", error=error, spent=spent)
-        reading = self._reading(
-            frame, status=verdict.status, text=verdict.text, data=verdict.data, spent=spent
-        )
+        reading = self._reading(frame, status=verdict.status, text=verdict.text, data=verdict.data, spent=spent)
         if reading.ok:
             return reading
         return replace(reading, error=AnswerError(reading, verdict.reason))
@@ -87,25 +83,25 @@ class FrameReader:
         return await asyncio.get_running_loop().run_in_executor(home().cpu, work, *arguments)
 
     async def _ask(self, request: Plan, spent: _Spent) -> Verdict:
-        """One question through the transport, judged; `spent` grows by what it took, also when it fails."""
-        import httpx
+        """One question, judged; `spent` grows by what it took, also when it fails."""
+        from aifs_vision._answers import judge
+        from aifs_vision._exchange import exchange
 
-        from aifs_vision._answers import connection_error, error_of, judge
-        from aifs_vision._transport import Call, line_of, request_headers, send
-
-        url = f"{self.settings.base_url}/chat/completions"
-        sent = httpx.Request("POST", url, headers=request_headers(self.settings), content=request.body)
-        asked = f"{self.model!r} at {self.settings.base_url}"
-        line = line_of(self.settings, self.model, self.limits)
         try:
-            response = await send(sent, Call(line=line, cost=request.cost, timeout=self.settings.timeout))
-            if response.status_code != _OK:
-                raise error_of(response, asked)
-            verdict = judge(json.loads(response.content), self.task)
-        except httpx.RequestError as error:
-            raise connection_error(error, asked) from error
-        finally:
-            spent.attempts += sent.extensions.get("attempts", 0)
+            answer, attempts = await exchange(
+                "POST",
+                f"{self.settings.base_url}/chat/completions",
+                self.settings,
+                model=self.model,
+                limits=self.limits,
+                cost=request.cost,
+                body=request.body,
+            )
+        except APIError as error:
+            spent.attempts += error.attempts
+            raise
+        spent.attempts += attempts
+        verdict = judge(answer, self.task)
         spent.usage += verdict.usage
         return verdict
 

@@ -70,9 +70,7 @@ class RunReport:
         }
 
     def __str__(self) -> str:
-        counted = ", ".join(
-            f"{self.statuses[status]} {status}" for status in STATUSES if status in self.statuses
-        )
+        counted = ", ".join(f"{self.statuses[status]} {status}" for status in STATUSES if status in self.statuses)
         cost = "unknown" if self.cost_eur is None else f"{self.cost_eur:.4f} EUR"
         lines = [
             f"images    {self.images} ({counted or 'none'})",

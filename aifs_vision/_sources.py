@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
 from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
-from aifs_vision._formats import SUFFIXES, decoding, name_of_bytes, open_picture, sniff
-from aifs_vision._images import Frame, orientation
+from aifs_vision._formats import IMAGE_SUFFIXES, decoding, name_of_bytes, open_picture, sniff
+from aifs_vision._images import Frame, upright_size
 from aifs_vision._npy import NPY_MAGIC, picture_of_npy
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ PIL image, or `(name, bytes or file object)`, as httpx and the openai SDK take f
 
 _NAME_SHOWN = 200  # characters of a source that cannot be a path shown in an error
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: C:// is a drive
-_SWAPPED = 5  # EXIF orientations from here to 8 lie on their side
 
 
 def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path]:
@@ -71,19 +70,27 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     found = sorted(
         path
         for path in _files_below(root)
-        if (chosen is None or path in chosen) and (path.suffix.lower() in SUFFIXES or _looks_like_image(path))
+        if (chosen is None or path in chosen)
+        and (path.suffix.lower() in IMAGE_SUFFIXES or _looks_like_image(path))
     )
     if not found:
-        known = ", ".join(sorted(SUFFIXES))
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ImageNotFoundError(os.fspath(folder), f"no images match {glob!r} there (known: {known}).")
     return found
 
 
 def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source]:
-    """Single sources, one after the other: a lone source as it is, a folder as its images."""
+    """Single sources, one after the other: a lone source as it is, a folder as its images.
+
+    Raises:
+        ImageNotFoundError: a lone path that does not exist, or a folder without images.
+        ImageAccessError: a folder that cannot be listed.
+    """
     alone = isinstance(sources, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(
         sources, Iterable
     )
+    if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
+        raise ImageNotFoundError(_printable(os.fspath(sources))[:_NAME_SHOWN])
     for source in (sources,) if alone else sources:  # type: ignore[union-attr]
         if isinstance(source, (str, os.PathLike)) and _is_folder(source):
             yield from find_images(source, glob)
@@ -189,9 +196,7 @@ def _bytes_of_data_uri(uri: str) -> bytes:
         return unquote_to_bytes(body)
     except (binascii.Error, ValueError) as error:
         remedy = f"its form is data:image/png;base64,...; this one has {error}"
-        raise ImageFormatError(
-            head[:_NAME_SHOWN], "a data URI that cannot be decoded", remedy=remedy
-        ) from error
+        raise ImageFormatError(head[:_NAME_SHOWN], "a data URI that cannot be decoded", remedy=remedy) from error
 
 
 # -- Frames ------------------------------------------------------------------------------------------------
@@ -212,7 +217,7 @@ def _frames_of_bytes(name: str, data: bytes, animation: Frames) -> list[Frame]:
         for page in range(total):
             if page:
                 picture.seek(page)
-            sizes.append(_upright_size(picture))
+            sizes.append(upright_size(picture))
     return [
         Frame(
             source=name,
@@ -236,13 +241,6 @@ def _frame_of_picture(picture: Image.Image, name: str, digest: str | None = None
         sha256=digest or _digest_of_picture(picture),
         picture=picture,
     )
-
-
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Pillow's TIFF reader gives the upright size already, and says so by its lack of an orientation."""
-    width, height = picture.size
-    sideways = picture.format != "TIFF" and orientation(picture) >= _SWAPPED
-    return (height, width) if sideways else (width, height)
 
 
 # -- Names -------------------------------------------------------------------------------------------------
@@ -275,6 +273,16 @@ def _is_folder(source: str | os.PathLike[str]) -> bool:
         return os.path.isdir(source)  # noqa: PTH112 - a text need not become a Path
     except ValueError:  # a null byte: no folder, and reading it will say so
         return False
+
+
+def _is_missing_path(source: str | os.PathLike[str]) -> bool:
+    text = os.fspath(source)
+    if _SCHEME.match(text) or text[:5].lower() == "data:":
+        return False
+    try:
+        return not os.path.lexists(text)
+    except ValueError:
+        return True
 
 
 def _files_below(root: Path) -> Iterator[Path]:

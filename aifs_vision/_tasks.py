@@ -12,7 +12,7 @@ from aifs_vision._errors import SettingsError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["CAPTION", "DESCRIBE", "NO_TEXT", "OCR", "Task", "task_of"]
+__all__ = ["CAPTION", "DESCRIBE", "NO_TEXT", "OCR", "Task"]
 
 NO_TEXT = "[no text]"
 """What a model is told to answer for a picture without text; it becomes the status "empty"."""
@@ -55,6 +55,22 @@ class Task:
         if self.max_tokens < 1 or self.long_side < 1:
             number = "max_tokens" if self.max_tokens < 1 else "long_side"
             raise SettingsError.bad_number(f"Task.{number}", getattr(self, number), "it is at least 1")
+
+    @classmethod
+    def of(cls, task: str | Task) -> Task:
+        """A task by its name ("caption", "ocr", "describe"), or the task itself.
+
+        Raises:
+            SettingsError: no task has this name.
+            TypeError: neither a name nor a Task.
+        """
+        if isinstance(task, Task):
+            return task
+        if not isinstance(task, str):
+            raise TypeError(f"task={task!r} must be the name of a task or a Task")
+        if task not in _BY_NAME:
+            raise SettingsError.bad_choice("task", task, tuple(_BY_NAME))
+        return _BY_NAME[task]
 
     @classmethod
     def ask(cls, question: str, *, name: str | None = None, max_tokens: int = 600) -> Task:
@@ -116,23 +132,6 @@ class Task:
             self.response_format(),
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def task_of(task: str | Task) -> Task:
-    """A task by its name ("caption", "ocr", "describe"), or the task itself.
-
-    Raises:
-        SettingsError: no task has this name.
-        TypeError: neither a name nor a Task.
-    """
-    if isinstance(task, Task):
-        return task
-    if not isinstance(task, str):
-        message = f"task={task!r} must be the name of a task or a Task"
-        raise TypeError(message)
-    if task not in _BY_NAME:
-        raise SettingsError.bad_choice("task", task, tuple(_BY_NAME))
-    return _BY_NAME[task]
 
 
 _TRANSCRIBE = """\

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aifs_vision._settings import Settings
 
-__all__ = ["Call", "Line", "line_of", "request_headers", "send"]
+__all__ = ["Call", "Line", "line_of", "send"]
 
 logger = logging.getLogger("aifs_vision")
 
@@ -87,16 +87,6 @@ def line_of(settings: Settings, model: str, limits: Limits) -> Line:
     line = home().keep(key, lambda: Line(limits))
     line.adopt(limits)
     return line
-
-
-def request_headers(settings: Settings) -> dict[str, str]:
-    """The headers of a request of the project's own: nothing but what it needs."""
-    return {
-        "authorization": f"Bearer {settings.api_key.reveal()}",
-        "content-type": "application/json",
-        "accept": "application/json",
-        "user-agent": "aifs-vision",
-    }
 
 
 async def send(request: httpx.Request, call: Call) -> httpx.Response:
@@ -230,11 +220,7 @@ class _Released(httpx.AsyncByteStream):
 
 
 _ROUTE_SETTINGS = [
-    *(
-        name
-        for proxy in ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
-        for name in (proxy, proxy.upper())
-    ),
+    *(name for proxy in ("https_proxy", "http_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 ]
 

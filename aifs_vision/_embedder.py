@@ -1,0 +1,99 @@
+"""Texts -> vectors, through the service's embedding models."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision._catalogue import model_card
+from aifs_vision._errors import ResidencyError, SettingsError, UnexpectedAnswerError
+from aifs_vision._limits import Cost, Limits
+from aifs_vision._loop import call, call_async
+from aifs_vision._settings import choose_plan, resolve
+from aifs_vision._tokens import text_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["DEFAULT_EMBEDDING_MODEL", "TextEmbedder"]
+
+DEFAULT_EMBEDDING_MODEL = "text-embedding-bge-m3"
+
+
+class TextEmbedder:
+    """An embedding model, with the settings to reach it; a value, safe to share among threads and loops.
+
+    Args:
+        model: an embedding model of the service.
+        batch_size: texts a request.
+        api_key, base_url, residency, plan, limits, timeout: as for `Vision`.
+
+    Raises:
+        SettingsError: no key, or a setting that cannot be right.
+        ResidencyError: the model's region is unknown or not allowed.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+        *,
+        batch_size: int = 64,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        residency: str | None = None,
+        plan: str = "essential",
+        limits: Limits | None = None,
+        timeout: float = 120.0,
+    ) -> None:
+        if batch_size < 1:
+            raise SettingsError.bad_number("batch_size", batch_size, "it is at least 1")
+        self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, timeout=timeout)
+        card = model_card(model)
+        if not card.allowed_in(self._settings.residency):
+            raise ResidencyError(model, card.region, str(self._settings.residency))
+        self._limits = limits if limits is not None else Limits.of_plan(card, choose_plan(plan))
+        self._model, self._batch_size = model, batch_size
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text, in order.
+
+        Raises:
+            APIError: the service did not answer, or refused, or gave other vectors than were asked for.
+        """
+        return call(self._embed(list(texts)))
+
+    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+        """The asynchronous twin of `embed()`."""
+        return await call_async(self._embed(list(texts)))
+
+    async def _embed(self, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), self._batch_size):
+            vectors += await self._batch(texts[start : start + self._batch_size])
+        return vectors
+
+    async def _batch(self, texts: list[str]) -> list[list[float]]:
+        from aifs_vision._exchange import exchange
+
+        body = {"model": self._model, "input": texts, "encoding_format": "float"}
+        answer, _ = await exchange(
+            "POST",
+            f"{self._settings.base_url}/embeddings",
+            self._settings,
+            model=self._model,
+            limits=self._limits,
+            cost=Cost(input_tokens=sum(map(text_tokens, texts))),
+            body=json.dumps(body).encode(),
+        )
+        return _in_order(answer, len(texts))
+
+
+def _in_order(answer: Any, count: int) -> list[list[float]]:
+    """The vectors by their `index`: the service may send them in any order."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    try:
+        by_index = {entry["index"]: [float(value) for value in entry["embedding"]] for entry in data or ()}
+        vectors = [by_index[index] for index in range(count)]
+    except (TypeError, LookupError, ValueError) as error:
+        raise UnexpectedAnswerError(f"HTTP 200 without {count} embeddings", detail=repr(error)) from error
+    return vectors

@@ -1,0 +1,77 @@
+"""uvicorn on a loopback port, in a thread, with a way to break a connection."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from starlette.applications import Starlette
+
+__all__ = ["Connections", "LoopbackServer"]
+
+
+class Connections:
+    """The open connections by the client's address, so that a scripted fault can break one."""
+
+    def __init__(self) -> None:
+        self._open: dict[Any, asyncio.Transport] = {}
+
+    def abort(self, client: Any) -> None:
+        """Resets the connection to this client; only called on the server's loop."""
+        if (transport := self._open.pop(tuple(client), None)) is not None:
+            transport.abort()
+
+    def protocol(self) -> type[H11Protocol]:
+        """Uvicorn's protocol, which tells about its connections."""
+        connections = self._open
+
+        class Watched(H11Protocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                self._peer = tuple(transport.get_extra_info("peername") or ())
+                connections[self._peer] = transport
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                connections.pop(self._peer, None)
+                super().connection_lost(exc)
+
+        return Watched
+
+
+class LoopbackServer:
+    """A server on 127.0.0.1 that runs in a thread of its own until it is stopped."""
+
+    def __init__(self, app: Starlette, connections: Connections, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            http=connections.protocol(),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="aifs-emulator-server", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; the port takes connections from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the server and waits for its thread."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])

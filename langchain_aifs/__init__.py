@@ -1,0 +1,38 @@
+"""AI Foundation Services for LangChain: a chat model that sees, and loaders that turn images into Documents.
+
+from langchain_aifs import AIFSImageLoader, ChatAIFS
+
+documents = AIFSImageLoader("examples/images", task="ocr").load()
+answer = ChatAIFS().invoke(f"Which of these is a receipt? {[d.page_content for d in documents]}")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_aifs.chat_models import ChatAIFS
+    from langchain_aifs.document_loaders import AIFSImageBlobParser, AIFSImageLoader
+    from langchain_aifs.embeddings import AIFSEmbeddings
+
+__all__ = ["AIFSEmbeddings", "AIFSImageBlobParser", "AIFSImageLoader", "ChatAIFS"]
+
+_MODULE_OF = {
+    "AIFSEmbeddings": "embeddings",
+    "AIFSImageBlobParser": "document_loaders",
+    "AIFSImageLoader": "document_loaders",
+    "ChatAIFS": "chat_models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,33 @@
+"""AI Foundation Services for LlamaIndex: an LLM that sees, and readers that turn images into Documents.
+
+from llama_index_aifs import AIFS, AIFSImageReader
+
+documents = AIFSImageReader(task="ocr").load_data("examples/images")
+answer = AIFS().complete(f"Which of these is a receipt? {[d.text for d in documents]}")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llama_index_aifs.embeddings import AIFSEmbedding
+    from llama_index_aifs.llms import AIFS
+    from llama_index_aifs.readers import AIFSImageReader
+
+__all__ = ["AIFS", "AIFSEmbedding", "AIFSImageReader"]
+
+_MODULE_OF = {"AIFS": "llms", "AIFSEmbedding": "embeddings", "AIFSImageReader": "readers"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,82 @@
+"""`AIFSEmbedding`: the service's embedding models for LlamaIndex."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import PrivateAttr
+
+from aifs_vision import Limits, TextEmbedder
+
+__all__ = ["AIFSEmbedding"]
+
+
+class AIFSEmbedding(BaseEmbedding):
+    """Embeddings of AI Foundation Services, on the project's transport.
+
+        Settings.embed_model = AIFSEmbedding()                     # the key is in AIFS_API_KEY
+        AIFSEmbedding("jina-embeddings-v2-base-de")
+
+    Args:
+        model_name: the embedding model's name.
+        api_key, base_url, residency, plan, limits: as for `aifs_vision.Vision`.
+        timeout: seconds one request may take.
+        embed_batch_size, ...: as for LlamaIndex's `BaseEmbedding`; what is not known is a TypeError.
+
+    Raises:
+        SettingsError: no key, or a setting that cannot be right.
+        ResidencyError: the model's region is unknown or not allowed.
+    """
+
+    _embedder: TextEmbedder = PrivateAttr()
+
+    def __init__(
+        self,
+        model_name: str = "text-embedding-bge-m3",
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        residency: str | None = None,
+        plan: str = "essential",
+        limits: Limits | None = None,
+        timeout: float = 120.0,
+        embed_batch_size: int = 64,
+        **kwargs: Any,
+    ) -> None:
+        if unknown := sorted(set(kwargs) - set(type(self).model_fields)):
+            raise TypeError(f"AIFSEmbedding() got unexpected keyword arguments: {', '.join(unknown)}")
+        super().__init__(model_name=model_name, embed_batch_size=embed_batch_size, **kwargs)
+        self._embedder = TextEmbedder(
+            model_name,
+            batch_size=embed_batch_size,
+            api_key=api_key,
+            base_url=base_url,
+            residency=residency,
+            plan=plan,
+            limits=limits,
+            timeout=timeout,
+        )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialised form."""
+        return "AIFSEmbedding"
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._embedder.embed([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return (await self._embedder.aembed([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._embedder.embed(texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await self._embedder.aembed(texts)
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embedding(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await self._aget_text_embedding(query)
