@@ -165,9 +165,7 @@ def _handed_over(answer: httpx.Response, body: _SyncBody | _AsyncBody) -> httpx.
     """The response as the SDK sees it: whole where it was read, else a body still to be read on the loop."""
     if answer.is_closed:
         # It was decoded on the loop already.
-        headers = [
-            pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}
-        ]
+        headers = [pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}]
         return httpx.Response(answer.status_code, headers=headers, content=answer.content)
     return httpx.Response(answer.status_code, headers=answer.headers, stream=body)
 

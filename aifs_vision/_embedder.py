@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import ResidencyError, SettingsError, UnexpectedAnswerError
+from aifs_vision._exchange import exchange
 from aifs_vision._limits import Cost, Limits
 from aifs_vision._loop import call, call_async
 from aifs_vision._settings import choose_plan, resolve
@@ -73,8 +74,6 @@ class TextEmbedder:
         return vectors
 
     async def _batch(self, texts: list[str]) -> list[list[float]]:
-        from aifs_vision._exchange import exchange
-
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
         answer, _ = await exchange(
             "POST",

@@ -67,9 +67,7 @@ class Vision:
         queue: bool = False,
         timeout: float = 120.0,
     ) -> None:
-        self._settings = resolve(
-            api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout
-        )
+        self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
         self._plan = choose_plan(plan)
         self._model, self._card = model, model_card(model)
         if not self._card.takes_images:

@@ -27,6 +27,7 @@ AIFSError
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ class SettingsError(AIFSError):
 
     @classmethod
     def bad_base_url(cls, value: object, where: str) -> Self:
-        """An address that is not http(s)://host."""
+        """An address that is not http(s)://host; a password in it is not shown."""
+        shown = re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else value
         return cls(
-            f"The address {value!r} from {where} is not a URL of the form 'https://host/v2'. "
+            f"The address {shown!r} from {where} is not a URL of the form 'https://host/v2'. "
             "Set AIFS_BASE_URL or pass base_url=..., with its scheme."
         )
 
@@ -175,9 +177,7 @@ class ImageBrokenError(ImageError):
     """A known format, but the decoder gives up: cut off, damaged or not what its header says."""
 
     def __init__(self, source: str, kind: str, reason: str, *, page: int | None = None) -> None:
-        super().__init__(
-            source, f"this {kind} is damaged or cut off ({reason}). Get the whole file again.", page=page
-        )
+        super().__init__(source, f"this {kind} is damaged or cut off ({reason}). Get the whole file again.", page=page)
 
 
 class ImageTooSmallError(ImageError):

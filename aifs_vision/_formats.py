@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aifs_vision._errors import ImageBrokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from PIL.ImageFile import ImageFile
 
@@ -26,7 +26,6 @@ __all__ = [
     "name_of_bytes",
     "open_picture",
     "sniff",
-    "without_metadata",
 ]
 
 
@@ -41,7 +40,6 @@ class Format:
         magic: what its files begin with.
         decoder: Pillow's module and class; called directly, so that no other decoder sees the bytes.
         pages: True where several pictures in one file are pages, False where they are an animation.
-        strip: gives the bytes without metadata, the picture unchanged; None where that is not possible.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Format:
     magic: re.Pattern[bytes] = field(repr=False)
     decoder: tuple[str, str]
     pages: bool = False
-    strip: Callable[[bytes], bytes] | None = None
 
 
 def sniff(data: bytes) -> Format | None:
@@ -99,84 +96,6 @@ def open_picture(data: bytes, kind: Format, *, page: int = 1) -> ImageFile:
     return picture
 
 
-def without_metadata(data: bytes, kind: Format) -> bytes | None:
-    """The same picture, bit for bit, without EXIF, XMP, ICC, comments or anything after its end.
-
-    None where the format cannot be stripped here, or its structure is not what it should be.
-    """
-    if kind.strip is None:
-        return None
-    try:
-        return kind.strip(data)
-    except (IndexError, ValueError, struct.error):
-        return None
-
-
-# -- Stripping ---------------------------------------------------------------------------------------------
-
-_JPEG_END, _JPEG_SCAN, _JFIF, _ADOBE, _COMMENT = 0xD9, 0xDA, 0xE0, 0xEE, 0xFE
-_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # a marker that is neither stuffing nor a restart
-
-
-def _strip_jpeg(data: bytes) -> bytes:
-    kept, at = [data[:2]], 2
-    while True:
-        if data[at] != 0xFF:  # noqa: PLR2004 - every marker begins with it
-            message = f"no marker at byte {at}"
-            raise ValueError(message)
-        marker = data[at + 1]
-        if marker == 0xFF:  # noqa: PLR2004 - a fill byte before the marker
-            at += 1
-            continue
-        if marker == _JPEG_END:
-            kept.append(data[at : at + 2])
-            return b"".join(kept)
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == _JPEG_SCAN:
-            following = _AFTER_SCAN.search(data, end)
-            if following is None:
-                message = "the scan has no end"
-                raise ValueError(message)
-            end = following.start()
-            kept.append(data[at:end])
-        elif marker == _JFIF:
-            if data[at + 4 : at + 9] == b"JFIF\0":  # its thumbnail, which may follow, is left out
-                kept.append(b"\xff\xe0\x00\x10" + data[at + 4 : at + 16] + b"\0\0")
-        elif marker == _ADOBE or not (_JFIF < marker <= _JFIF + 15 or marker == _COMMENT):
-            kept.append(data[at:end])
-        at = end
-
-
-_PNG_CHUNKS = {
-    b"IHDR",
-    b"PLTE",
-    b"IDAT",
-    b"IEND",
-    b"tRNS",
-    b"gAMA",
-    b"cHRM",
-    b"sRGB",
-    b"sBIT",
-    b"bKGD",
-    b"pHYs",
-}
-
-
-def _strip_png(data: bytes) -> bytes:
-    kept, at = [data[:8]], 8
-    while True:
-        (length,) = struct.unpack_from(">I", data, at)
-        name, end = data[at + 4 : at + 8], at + 12 + length
-        if end > len(data):
-            message = f"chunk {name!r} is cut off"
-            raise ValueError(message)
-        if name in _PNG_CHUNKS:
-            kept.append(data[at:end])
-        if name == b"IEND":
-            return b"".join(kept)
-        at = end
-
-
 # -- The formats -------------------------------------------------------------------------------------------
 
 JPEG = Format(
@@ -185,7 +104,6 @@ JPEG = Format(
     suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
     magic=re.compile(rb"\xff\xd8\xff"),
     decoder=("JpegImagePlugin", "JpegImageFile"),
-    strip=_strip_jpeg,
 )
 PNG = Format(
     name="PNG",
@@ -193,7 +111,6 @@ PNG = Format(
     suffixes=(".png",),
     magic=re.compile(rb"\x89PNG\r\n\x1a\n"),
     decoder=("PngImagePlugin", "PngImageFile"),
-    strip=_strip_png,
 )
 GIF = Format(
     name="GIF",

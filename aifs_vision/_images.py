@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aifs_vision._errors import ImageBrokenError, ImageTooLargeError, ImageTooSmallError
-from aifs_vision._formats import JPEG, PNG, Format, decoding, open_picture, without_metadata
+from aifs_vision._formats import JPEG, PNG, Format, decoding, open_picture
 from aifs_vision._tokens import visible_size
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
     from aifs_vision._tasks import Task
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Frame", "PreparedImage", "prepare", "upright_size"]
+__all__ = ["MAX_PIXELS", "MIN_SIDE", "Frame", "PreparedImage", "lies_sideways", "prepare"]
 
 MAX_PIXELS = 89_478_485
 """Pixels decoded at most: the bound of Pillow's own bomb check, a quarter of a GiB at three bytes a pixel."""
@@ -26,10 +26,8 @@ MIN_SIDE = 8
 """Pixels a side needs at least: less shows neither a letter nor a thing, and some hosts answer 400."""
 
 _FEW_COLOURS = 32  # up to here a page is drawn rather than photographed, and PNG keeps it smaller and exact
-_ORIENTATION_TAG = 0x0112
-_SIDEWAYS = 5  # orientations from here to 8 swap width and height
 _UNCHANGED_MODES = frozenset({"1", "L", "P", "RGB"})
-_MAX_16_BIT = 65_535
+_RANGES = (1.0, 255.0, 65_535.0)  # the largest values of greys as floats, of 8 bits and of 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,8 @@ class Frame:
         width, height: px, upright; None for a URL.
         kind: the format of `data`; None for a URL or a picture that came decoded.
         sha256: digest of the source's bytes (of its pixels, if it came decoded); None for a URL.
-        data, picture, url: what there is to send; exactly one of them is set.
+        orientation: EXIF's, 1 to 8: how the pixels of `data` are to be turned.
+        data, picture, url: what there is to send; exactly one of them is set. `data` has no metadata any more.
     """
 
     source: str
@@ -52,6 +51,7 @@ class Frame:
     height: int | None = None
     kind: Format | None = None
     sha256: str | None = None
+    orientation: int = 1
     data: bytes | None = field(default=None, repr=False)
     picture: Image.Image | None = field(default=None, repr=False)
     url: str | None = None
@@ -110,22 +110,6 @@ def check_size(frame: Frame) -> None:
         raise ImageTooLargeError(frame.source, width, height, MAX_PIXELS, page=_page(frame))
 
 
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none or the EXIF data is damaged."""
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError):
-        return 1  # a readable picture with broken metadata is a readable picture
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF 2.3, tag 274
-
-
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height as the picture is to be looked at; Pillow's TIFF reader gives them so already."""
-    width, height = picture.size
-    sideways = picture.format != "TIFF" and _orientation(picture) >= _SIDEWAYS
-    return (height, width) if sideways else (width, height)
-
-
 def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
     kind, data = frame.kind, frame.data
     assert kind is not None  # noqa: S101 - frames() sets both or neither
@@ -133,20 +117,26 @@ def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
     size = _target(frame, card, task)
     with decoding(frame.source, kind, _page(frame)):
         picture = open_picture(data, kind, page=frame.page)
-        stored = picture.size
-        turn = _orientation(picture)
         if kind is JPEG and size != (frame.width, frame.height):
             # The decoder itself halves a large picture, several times faster than a later resize.
-            picture.draft(None, size[::-1] if turn >= _SIDEWAYS else size)
+            picture.draft(None, size[::-1] if lies_sideways(frame.orientation) else size)
         picture.load()
-        if picture.size == stored == size and turn == 1 and picture.mode in _UNCHANGED_MODES:
-            stripped = None if picture.has_transparency_data else without_metadata(data, kind)
-            if stripped is not None:
-                return _prepared(frame, stripped, kind, size)
-        # A TIFF is turned by its decoder while it loads, and says so by having no orientation any more.
-        upright = _turned(_plain(picture, frame), _orientation(picture))
+        unchanged = picture.size == size and frame.orientation == 1 and picture.mode in _UNCHANGED_MODES
+        if unchanged and _is_sendable(picture, kind, frame):
+            return _prepared(frame, data, kind, size)
+        upright = _turned(_plain(picture, frame), frame.orientation)
         encoded, encoding = _encode(_resized(upright, size))
     return _prepared(frame, encoded, encoding, size)
+
+
+def _is_sendable(picture: Image.Image, kind: Format, frame: Frame) -> bool:
+    """Whether a model takes the bytes of this file as they are."""
+    return kind in (JPEG, PNG) and frame.total_pages == 1 and not picture.has_transparency_data
+
+
+def lies_sideways(orientation: int) -> bool:
+    """Whether this EXIF orientation swaps width and height."""
+    return orientation >= 5  # noqa: PLR2004 - EXIF 2.3, tag 274
 
 
 def _target(frame: Frame, card: ModelCard, task: Task) -> tuple[int, int]:
@@ -175,13 +165,16 @@ def _plain(picture: Image.Image, frame: Frame) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Deep greys as L: 16 bits by their fixed range, anything deeper by its own extremes."""
+    """Deep greys as L: by the range that 1, 8 or 16 bits would have, where all values lie in it."""
     wide = picture.convert("F")
-    low, high = (0.0, float(_MAX_16_BIT))
-    if not picture.mode.startswith("I;16"):
-        darkest, lightest = (float(bound) for bound in wide.getextrema())  # type: ignore[arg-type]
-        if picture.mode == "F" or darkest < low or lightest > high:
-            low, high = darkest, lightest
+    darkest, lightest = (float(bound) for bound in wide.getextrema())  # type: ignore[arg-type]
+    if picture.mode.startswith("I;16"):
+        low, high = 0.0, _RANGES[-1]
+    elif darkest < 0 or lightest > _RANGES[-1]:
+        low, high = darkest, lightest
+    else:
+        floats = picture.mode == "F"
+        low, high = 0.0, next(bound for bound in _RANGES[0 if floats else 1 :] if lightest <= bound)
     scale = 255.0 / (high - low) if high > low else 0.0
     return wide.point(lambda value: value * scale - low * scale).convert("L")
 

@@ -23,18 +23,26 @@ _LONGEST_HINT = 60.0  # seconds; a service that asks for more parks the model, i
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What may be sent a minute, and how much at once; None is no limit known.
+    """What may be sent to a model, by everybody in this process who asks it; None is no limit known.
 
-    Limits()                                                       # no pacing, 32 at once
-    Limits(requests_per_minute=60, in_flight=8)
+        Limits()                                                   # no pacing, 32 at once
+        Limits(requests_per_minute=60, in_flight=8)
+
+    Attributes:
+        requests_per_minute, input_tokens_per_minute, output_tokens_per_minute: paced to 95 % of each.
+        in_flight: requests under way at once.
+        patience: seconds a request may be put off by 429s before that is an error.
     """
 
     requests_per_minute: float | None = None
     input_tokens_per_minute: float | None = None
     output_tokens_per_minute: float | None = None
     in_flight: int = 32
+    patience: float = 600.0
 
     def __post_init__(self) -> None:
+        if self.patience is None or not self.patience >= 0:
+            raise SettingsError.bad_number("Limits.patience", self.patience, "it is a number of seconds")
         for name in ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value > 0):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import model_card, region_residency
 from aifs_vision._errors import UnexpectedAnswerError
+from aifs_vision._exchange import exchange
 from aifs_vision._limits import Cost, Limits
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ async def list_models(settings: Settings) -> list[ModelCard]:
     Raises:
         APIError: the service did not answer, or refused, or answered something else than a list.
     """
-    from aifs_vision._exchange import exchange
-
     url = f"{settings.api_url}/models"
     listed, _ = await exchange("GET", url, settings, model="", limits=Limits(), cost=Cost())
     entries = listed.get("data") if isinstance(listed, dict) else None

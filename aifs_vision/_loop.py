@@ -10,13 +10,13 @@ import asyncio
 import atexit
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable
 
-__all__ = ["Home", "call", "call_async", "home"]
+__all__ = ["Home", "call", "call_async", "home", "result", "result_async", "submit"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class Home:
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
         self.cpu = ThreadPoolExecutor(_cpus(), thread_name_prefix="aifs-vision-cpu")
+        self.closing = False
         self._kept: dict[Hashable, Any] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._thread = threading.Thread(target=self._run, name="aifs-vision", daemon=True)
@@ -52,6 +53,7 @@ class Home:
 
     def close(self) -> None:
         """Ends what still runs, closes the connections and stops the thread."""
+        self.closing = True
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._end(), self.loop)
             self._thread.join(_SHUTDOWN)
@@ -82,29 +84,52 @@ def home() -> Home:
         return _home
 
 
-def call(work: Coroutine[Any, Any, T]) -> T:
-    """Runs `work` on the loop and waits for it; an interrupt of the wait cancels the work.
+def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Starts `work` on the loop.
 
     Raises:
-        RuntimeError: called on the loop itself, which would wait for ever.
+        RuntimeError: called on the loop itself, where waiting for the result would be for ever.
     """
     place = home()
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    future = asyncio.run_coroutine_threadsafe(work, place.loop)
+    return asyncio.run_coroutine_threadsafe(work, place.loop)
+
+
+def result(future: Future[T]) -> T:
+    """Waits for a result; an interrupt of the wait leaves the work running."""
     try:
         return future.result()
+    except CancelledError:
+        if home().closing:  # the interpreter ends, and with it this thread
+            raise SystemExit from None
+        raise
+
+
+def call(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` on the loop and waits for it; an interrupt of the wait cancels the work."""
+    future = submit(work)
+    try:
+        return result(future)
     finally:
         future.cancel()
 
 
+async def result_async(future: Future[T]) -> T:
+    """Awaits a result on the caller's loop; cancelling the caller leaves the work running."""
+    here = asyncio.wrap_future(future)
+    # Whoever stops waiting does not want to hear of an error that nobody retrieved.
+    here.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([here])
+    return here.result()
+
+
 async def call_async(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` on the loop and awaits it on the caller's; cancelling the caller cancels the work."""
-    place = home()
-    if place.is_here():
+    if home().is_here():
         return await work
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, place.loop))
+    return await asyncio.wrap_future(submit(work))
 
 
 def _cpus() -> int:

@@ -55,9 +55,7 @@ def plan(image: PreparedImage, model: str, card: ModelCard, task: Task, *, room:
     size = (image.width or task.long_side, image.height or task.long_side)
     return Plan(
         body=text,
-        cost=Cost(
-            input_tokens=image_tokens(card, *size) + text_tokens(task.prompt), output_tokens=room * _ANSWERED
-        ),
+        cost=Cost(input_tokens=image_tokens(card, *size) + text_tokens(task.prompt), output_tokens=room * _ANSWERED),
     )
 
 

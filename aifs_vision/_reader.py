@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision._answers import judge
 from aifs_vision._errors import AIFSError, AnswerError, APIError
+from aifs_vision._exchange import exchange
 from aifs_vision._images import Frame, prepare
 from aifs_vision._loop import home
 from aifs_vision._plan import plan
@@ -84,9 +86,6 @@ class FrameReader:
 
     async def _ask(self, request: Plan, spent: _Spent) -> Verdict:
         """One question, judged; `spent` grows by what it took, also when it fails."""
-        from aifs_vision._answers import judge
-        from aifs_vision._exchange import exchange
-
         try:
             answer, attempts = await exchange(
                 "POST",

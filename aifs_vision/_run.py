@@ -9,11 +9,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aifs_vision._errors import AIFSError, AuthenticationError, PermissionDeniedError
-from aifs_vision._loop import call, call_async
+from aifs_vision._loop import call, call_async, result, result_async, submit
 from aifs_vision._report import RunReport, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
+    from concurrent.futures import Future
     from types import TracebackType
 
     from typing_extensions import Self
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from aifs_vision._images import Frame
     from aifs_vision._readings import Reading
     from aifs_vision._sources import Frames, Source
+
+    Outcome = Reading | BaseException | None
 
 __all__ = ["OnError", "Run", "Work"]
 
@@ -62,6 +65,7 @@ class Run:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._next: Future[Outcome] | None = None
         # The work does not know its run, so a run nobody holds any more is seen to and ended.
         self._forgotten = weakref.finalize(self, Work.abandon, work)
         self._forgotten.atexit = False
@@ -75,19 +79,31 @@ class Run:
         return self
 
     def __next__(self) -> Reading:
-        reading = call(self._work.next())
-        if reading is None:
+        outcome = self._taken(result(self._asked()))
+        if outcome is None:
             raise StopIteration
-        return reading
+        return outcome
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Reading:
-        reading = await call_async(self._work.next())
-        if reading is None:
+        outcome = self._taken(await result_async(self._asked()))
+        if outcome is None:
             raise StopAsyncIteration
-        return reading
+        return outcome
+
+    def _asked(self) -> Future[Outcome]:
+        """What is next; if its last caller has stopped waiting for it, it is still the next."""
+        if self._next is None:
+            self._next = submit(self._work.next())
+        return self._next
+
+    def _taken(self, outcome: Outcome) -> Reading | None:
+        self._next = None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def close(self) -> None:
         """Ends the run: nothing more is sent, what is in flight is cancelled. A second time does nothing."""
@@ -137,28 +153,25 @@ class Work:
         self._producer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         self._ready: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
-        self._taken: asyncio.Future[Any] | None = None
         self._fatal: AIFSError | None = None
         self._closed = False
 
-    async def next(self) -> Reading | None:
-        """The next reading by `on_error`; None at the end. A call that is cancelled loses no reading."""
+    async def next(self) -> Outcome:
+        """The next reading by `on_error`, the error to raise instead, or None at the end."""
         if self._producer is None and not self._closed:
             self._start()
         while not self._closed:
-            if self._taken is None:
-                self._taken = await self._ready.get()
-            await asyncio.wait([self._taken])
-            item, self._taken = self._taken, None
+            item = await self._ready.get()
+            await asyncio.wait([item])
             if self._closed:
                 break
             self._unread.release()
-            if item is self._producer:  # all is delivered, or the caller's own iterable failed
+            error = item.exception()
+            if item is self._producer or error is not None:  # the end, or the caller's own iterable failed
                 await self.close()
-                item.result()
-                return None
-            if (reading := await self._received(item.result())) is not None:
-                return reading
+                return error
+            if (outcome := await self._received(item.result())) is not None:
+                return outcome
         return None
 
     async def close(self) -> None:
@@ -187,28 +200,32 @@ class Work:
         self._producer = asyncio.create_task(self._produce())
         self._producer.add_done_callback(self._ready.put_nowait)
 
-    async def _received(self, reading: Reading) -> Reading | None:
-        """The reading if the caller is to have it, None if it is skipped; raises where that is wanted."""
+    async def _received(self, reading: Reading) -> Reading | AIFSError | None:
+        """The reading or its error, as the caller wants to have it; None if it is skipped."""
         self._tally.add(reading)
         self._last = asyncio.get_running_loop().time()
         if reading.error is None or self._on_error == "keep":
             return reading
         if self._on_error == "raise" or self._fatal is not None:
             await self.close()
-            raise reading.error
+            return reading.error
         logger.warning("skipped: %s", reading.error)
         return None
 
     async def _produce(self) -> None:
         """Starts the readings of all sources; the last of them has ended when this ends."""
-        opening: deque[asyncio.Future[list[Frame] | Reading]] = deque()
+        opening: deque[asyncio.Future[Any]] = deque()
         more = True
         try:
             while more or opening:
                 while more and len(opening) < _OPENED_AHEAD:
-                    source = await self._pull()
-                    if more := source is not _END:
-                        opening.append(self._open(source))
+                    pulled = self._pull()
+                    await asyncio.wait([pulled])
+                    if pulled.exception() is not None:  # raised when what came before it has been read
+                        more = False
+                        opening.append(pulled)
+                    elif more := pulled.result() is not _END:
+                        opening.append(self._open(pulled.result()))
                 if opening:
                     await self._read_all(await opening.popleft())
         finally:
@@ -216,13 +233,13 @@ class Work:
                 future.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _pull(self) -> Source:
+    def _pull(self) -> asyncio.Future[Any]:
         """The next source, from the caller's iterable, which may take its time; so a thread asks it."""
-        loop = asyncio.get_running_loop()
-        source: Source = await loop.run_in_executor(None, next, self._sources, _END)
-        return source
+        return asyncio.get_running_loop().run_in_executor(None, next, self._sources, _END)
 
-    def _open(self, source: Source) -> asyncio.Future[list[Frame] | Reading]:
+    def _open(self, source: Source) -> asyncio.Future[Any]:
+        """The frames of a source, or the reading that says why there are none."""
+
         def opened() -> list[Frame] | Reading:
             try:
                 return self._reader.open(source, self._animation)
@@ -249,11 +266,20 @@ class Work:
                 self._ready.put_nowait(task)
 
     async def _read(self, frame: Frame) -> Reading:
-        if self._fatal is not None:
-            return self._reader.failed(frame, self._fatal, pending=True)
-        reading = await self._reader.read(frame)
-        if isinstance(reading.error, (AuthenticationError, PermissionDeniedError)):
-            self._fatal = reading.error  # true of every other image as well: none of them is sent any more
+        try:
+            if self._fatal is None:
+                return self._noted(await self._reader.read(frame))
+        except asyncio.CancelledError:
+            if self._fatal is None or self._closed:
+                raise
+        return self._reader.failed(frame, self._fatal, pending=True)
+
+    def _noted(self, reading: Reading) -> Reading:
+        """The reading; one whose key was refused ends all others, since it is true of every image."""
+        if self._fatal is None and isinstance(reading.error, (AuthenticationError, PermissionDeniedError)):
+            self._fatal = reading.error
+            for task in self._tasks - {asyncio.current_task()}:
+                task.cancel()
         return reading
 
     def _finished(self, task: asyncio.Future[Reading]) -> None:

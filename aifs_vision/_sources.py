@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 
 from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
 from aifs_vision._formats import IMAGE_SUFFIXES, decoding, name_of_bytes, open_picture, sniff
-from aifs_vision._images import Frame, upright_size
+from aifs_vision._images import Frame, lies_sideways
+from aifs_vision._metadata import stripped
 from aifs_vision._npy import NPY_MAGIC, picture_of_npy
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ Source = Union[
 """A path, an http(s) URL (passed on to the service, never fetched here), a data URI, bytes, a file object, a
 PIL image, or `(name, bytes or file object)`, as httpx and the openai SDK take files."""
 
-_NAME_SHOWN = 200  # characters of a source that cannot be a path shown in an error
+_LONGEST_PATH = 4096  # characters; a longer text is no path, but probably base64 without its label
+_NAME_SHOWN = 200  # characters shown of what is too long to be a name
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters at least: C:// is a drive
 
 
@@ -70,8 +72,7 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     found = sorted(
         path
         for path in _files_below(root)
-        if (chosen is None or path in chosen)
-        and (path.suffix.lower() in IMAGE_SUFFIXES or _looks_like_image(path))
+        if (chosen is None or path in chosen) and (path.suffix.lower() in IMAGE_SUFFIXES or _looks_like_image(path))
     )
     if not found:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -86,11 +87,9 @@ def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[S
         ImageNotFoundError: a lone path that does not exist, or a folder without images.
         ImageAccessError: a folder that cannot be listed.
     """
-    alone = isinstance(sources, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(
-        sources, Iterable
-    )
+    alone = isinstance(sources, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(sources, Iterable)
     if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
-        raise ImageNotFoundError(_printable(os.fspath(sources))[:_NAME_SHOWN])
+        raise ImageNotFoundError(_printable(os.fspath(sources)))
     for source in (sources,) if alone else sources:  # type: ignore[union-attr]
         if isinstance(source, (str, os.PathLike)) and _is_folder(source):
             yield from find_images(source, glob)
@@ -142,8 +141,7 @@ def name_of(source: Source) -> str:
     if hasattr(source, "read"):
         return "file object"
     raise TypeError(
-        f"{type(source).__name__} is not an image source: "
-        "give a path, URL, data URI, bytes, file object or PIL image"
+        f"{type(source).__name__} is not an image source: give a path, URL, data URI, bytes, file object or PIL image"
     )
 
 
@@ -179,13 +177,13 @@ def _bytes_of_file(name: str, path: str) -> bytes:
                 raise ImageAccessError(name, "it is not a regular file")
             return file.read()
     except FileNotFoundError as error:
-        raise ImageNotFoundError(name[:_NAME_SHOWN]) from error
+        raise ImageNotFoundError(name) from error
     except IsADirectoryError as error:
         what = "is a folder. Use read_many(folder) or find_images(folder)."
         raise ImageNotFoundError(name, what) from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageAccessError(name[:_NAME_SHOWN], reason) from error
+        raise ImageAccessError(name, reason) from error
 
 
 def _bytes_of_data_uri(uri: str) -> bytes:
@@ -210,14 +208,15 @@ def _frames_of_bytes(name: str, data: bytes, animation: Frames) -> list[Frame]:
     kind = sniff(data)
     if kind is None:
         raise ImageFormatError(name, name_of_bytes(data))
+    bare, orientation = stripped(data, kind, animated=animation == "all")
     with decoding(name, kind):
-        picture = open_picture(data, kind)
+        picture = open_picture(bare, kind)
         total = getattr(picture, "n_frames", 1) if kind.pages or animation == "all" else 1
         sizes = []
         for page in range(total):
             if page:
                 picture.seek(page)
-            sizes.append(upright_size(picture))
+            sizes.append(picture.size[::-1] if lies_sideways(orientation) else picture.size)
     return [
         Frame(
             source=name,
@@ -227,7 +226,8 @@ def _frames_of_bytes(name: str, data: bytes, animation: Frames) -> list[Frame]:
             height=height,
             kind=kind,
             sha256=digest,
-            data=data,
+            orientation=orientation,
+            data=bare,
         )
         for page, (width, height) in enumerate(sizes, start=1)
     ]
@@ -261,8 +261,9 @@ def _digest_name(digest: str) -> str:
 
 
 def _printable(name: str) -> str:
-    """The name as valid Unicode: undecodable bytes of a file name would break every index."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The name as valid Unicode of bounded length: other things would break indexes and errors."""
+    shown = name if len(name) <= _LONGEST_PATH else f"{name[:_NAME_SHOWN]}..."
+    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 # -- Folders -----------------------------------------------------------------------------------------------

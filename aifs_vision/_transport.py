@@ -32,7 +32,6 @@ logger = logging.getLogger("aifs_vision")
 
 ATTEMPTS = 4  # requests for one item that meets failures; a 429 is flow control and does not count
 TIMEOUTS = 2  # of these, how many may end by the clock: each of them costs a whole timeout
-PATIENCE = 600.0  # seconds an item may be kept waiting by 429s
 CONNECT_TIMEOUT = 10.0  # seconds
 
 _RETRIED = frozenset({408, 409, 425, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
@@ -100,7 +99,7 @@ async def send(request: httpx.Request, call: Call) -> httpx.Response:
         httpx.DecodingError: on every attempt a 200 whose body was not JSON.
     """
     clock = asyncio.get_running_loop().time
-    deadline = clock() + PATIENCE
+    deadline = clock() + call.line.pacer.limits.patience
     failures = timeouts = 0
     request.extensions["attempts"] = 0
     while True:

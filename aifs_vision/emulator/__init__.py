@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision.emulator._checks import ChatRequest, SentImage
 from aifs_vision.emulator._faults import Fault, Faults
 from aifs_vision.emulator._log import LoggedRequest, RequestLog
 from aifs_vision.emulator._quota import Quota
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aifs_vision.emulator._checks import ChatRequest
     from aifs_vision.emulator._faults import Kind
     from aifs_vision.emulator._server import LoopbackServer
 
-__all__ = ["Emulator", "Fault", "LoggedRequest"]
+__all__ = ["ChatRequest", "Emulator", "Fault", "LoggedRequest", "SentImage"]
 
 _INSTALL = "the emulator needs its extra: pip install 'aifs-vision[emulator]'"
 

@@ -127,7 +127,11 @@ class Service:
             answer = _instead(fault, card) or await endpoint(request, logged, fault)
         except Refused as refused:
             answer = Answer.json(wire.error_body(refused.status, refused.words, card), refused.status)
-        logged.status = answer.status
+        if _is(fault, "reset"):
+            self.abort(request.client)
+            await asyncio.sleep(0)  # the server notices, and sends nothing of what follows
+        else:
+            logged.status = answer.status
         return StreamingResponse(
             self._body(answer, logged, fault, request),
             status_code=answer.status,
@@ -141,9 +145,6 @@ class Service:
         """The bytes of an answer, late or broken as the fault has it."""
         kind = fault.kind if fault else None
         try:
-            if kind == "reset":
-                self.abort(request.client)
-                return
             if fault is not None and kind in {"slow", "stall"}:
                 await asyncio.sleep(_FOREVER if kind == "stall" else fault.seconds)
             for chunk in _cut(answer, kind):

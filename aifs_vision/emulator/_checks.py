@@ -211,9 +211,7 @@ def _check_room(body: dict[str, Any], card: ModelCard) -> None:
                 "Use 'max_completion_tokens' instead.",
             )
     if card.max_tokens_field != "max_tokens" and body.get("temperature") not in {None, 1}:
-        raise Refused(
-            400, "Unsupported value: 'temperature' does not support other values than 1 with this model."
-        )
+        raise Refused(400, "Unsupported value: 'temperature' does not support other values than 1 with this model.")
 
 
 def _check_message(message: Any, place: str, card: ModelCard) -> tuple[str, list[SentImage]]:

@@ -94,9 +94,7 @@ def _chunks(whole: dict[str, Any], *, usage: bool) -> Iterator[dict[str, Any]]:
         yield {**head, "choices": [], "usage": whole["usage"]}
 
 
-def embeddings(
-    model: str, texts: Sequence[str], vectors: Sequence[Sequence[float]], encoding: str
-) -> dict[str, Any]:
+def embeddings(model: str, texts: Sequence[str], vectors: Sequence[Sequence[float]], encoding: str) -> dict[str, Any]:
     """An answer of the embeddings endpoint."""
     read = tokens_of_text(*texts)
 

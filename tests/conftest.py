@@ -1,0 +1,78 @@
+"""Every test runs without a network but loopback, and without anything the environment may say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aifs_vision import Limits, Vision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aifs_vision.emulator import Emulator
+
+SETTINGS = ("AIFS_", "OPENAI_", "AZURE_OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LC_", "SSL_CERT")
+PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+def _installed(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+# Tests of a part vanish with the part: CI also runs with the core alone, and with one framework alone.
+LANGCHAIN, LLAMA_INDEX = _installed("langchain_core", "langchain_openai"), _installed("llama_index")
+EMULATOR = _installed("starlette", "rapidocr")
+WITHOUT_SERVER = {"test_catalogue", "test_errors", "test_settings", "test_tasks", "test_tokens"}
+
+collect_ignore_glob: list[str] = []
+if not (LANGCHAIN and EMULATOR):
+    collect_ignore_glob.append("langchain/*")
+if not (LLAMA_INDEX and EMULATOR):
+    collect_ignore_glob.append("llama_index/*")
+if not (LANGCHAIN and LLAMA_INDEX and EMULATOR):
+    collect_ignore_glob += ["test_architecture.py", "test_docs.py", "test_parity.py"]
+if not EMULATOR:
+    tests = Path(__file__).parent.glob("test_*.py")
+    collect_ignore_glob += ["emulator/*", *(test.name for test in tests if test.stem not in WITHOUT_SERVER)]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests can change what they do."""
+    for name in list(os.environ):
+        if name.startswith(SETTINGS) or name.lower() in PROXIES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Emulator]:
+    from aifs_vision.emulator import Emulator
+
+    with Emulator(ocr=False) as server:
+        yield server
+
+
+@pytest.fixture
+def server(_server: Emulator) -> Iterator[Emulator]:
+    """An emulator with fixed answers, empty of requests and faults."""
+    _server.clear()
+    yield _server
+    _server.clear()
+
+
+@pytest.fixture
+def vision(server: Emulator) -> Vision:
+    """A client of that emulator, without limits."""
+    return Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits())
+
+
+@pytest.fixture
+def environment(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Address and key of that emulator in the environment, for code that takes its settings from there."""
+    monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
+    monkeypatch.setenv("AIFS_API_KEY", server.api_key)

@@ -1,0 +1,172 @@
+"""The chat model: what it sends, what it leaks (nothing), and that it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
+
+from aifs_vision import ResidencyError, SettingsError
+from langchain_aifs import AIFSEmbeddings, ChatAIFS
+from tests.pictures import corners, saved
+
+if TYPE_CHECKING:
+    from aifs_vision.emulator import Emulator
+
+PNG = base64.b64encode(saved(corners())).decode()
+POISON = {
+    "OPENAI_API_KEY": "sk-poison",
+    "OPENAI_ORG_ID": "poison-org",
+    "OPENAI_ORGANIZATION": "poison-org",
+    "OPENAI_PROJECT_ID": "poison-project",
+    "OPENAI_CUSTOM_HEADERS": "X-Poison: yes",
+    "OPENAI_BASE_URL": "http://poison.example/v1",
+    "OPENAI_API_BASE": "http://poison.example/v1",
+    "OPENAI_PROXY": "http://poison.example",
+    "OPENAI_API_TYPE": "azure",
+    "OPENAI_API_VERSION": "poison",
+    "LANGSMITH_GATEWAY": "http://poison.example",
+    "LANGSMITH_GATEWAY_API_KEY": "poison",
+    "LC_OUTPUT_VERSION": "responses/v1",
+}
+
+
+def question() -> list[HumanMessage]:
+    """A message of text and an image."""
+    return [
+        HumanMessage(
+            [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image", "base64": PNG, "mime_type": "image/png"},
+            ]
+        )
+    ]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_message_with_an_image_is_answered(server: Emulator) -> None:
+    """Text and image go to the model; the answer comes with its usage, plain and streamed, sync and async."""
+    chat = ChatAIFS()
+    plain = chat.invoke(question())
+    assert "emulator" in plain.text
+    assert plain.usage_metadata
+    chunks = list(chat.stream(question()))
+    assert "".join(chunk.text for chunk in chunks) == plain.text
+    assert sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata) > 0
+
+    async def both() -> tuple[str, str]:
+        whole = await chat.ainvoke(question())
+        parts = [chunk.text async for chunk in chat.astream(question())]
+        return whole.text, "".join(parts)
+
+    assert asyncio.run(both()) == (plain.text, plain.text)
+    assert all(request.images for request in server.requests)
+
+
+@pytest.mark.usefixtures("environment")
+def test_nothing_of_openai_leaks(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every OPENAI_*, gateway and LC_* variable poisoned, requests go to the service, with its key alone."""
+    for name, value in POISON.items():
+        monkeypatch.setenv(name, value)
+    chat, embeddings = ChatAIFS(), AIFSEmbeddings()
+    chat.invoke(question())
+    list(chat.stream(question()))
+    asyncio.run(chat.ainvoke(question()))
+    embeddings.embed_query("Rechnung")
+    assert {request.path for request in server.requests} == {"/v2/chat/completions", "/v2/embeddings"}
+    for request in server.requests:
+        assert request.headers["authorization"] == f"Bearer {server.api_key}"
+        assert "poison" not in str({**request.headers, "host": ""}).lower()
+        assert not {"openai-organization", "openai-project", "x-poison"} & set(request.headers)
+
+
+def test_an_openai_key_alone_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key of the service there is an error that says where to put it; OpenAI's key is not sent along."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-poison")
+    for make in (ChatAIFS, AIFSEmbeddings):
+        with pytest.raises(SettingsError, match="AIFS_API_KEY"):
+            make()
+
+
+@pytest.mark.usefixtures("environment")
+def test_ten_event_loops_make_ten_requests(server: Emulator) -> None:
+    """Ten `asyncio.run(chat.ainvoke(...))` are ten requests, whatever the SDK does with its clients."""
+    chat = ChatAIFS()
+    for _ in range(10):
+        asyncio.run(chat.ainvoke("Hello"))
+    assert len(server.requests) == 10
+
+
+@pytest.mark.usefixtures("environment")
+def test_one_authority_retries(server: Emulator) -> None:
+    """A fault that passes is tried again by the transport alone: n attempts are n requests."""
+    server.fail(503, times=2, retry_after=0.001)
+    assert ChatAIFS().invoke("Hello").text
+    assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("environment")
+def test_codex_goes_to_chat(server: Emulator) -> None:
+    """A name like gpt-5-codex does not send a request to /responses."""
+    assert ChatAIFS(model="gpt-5-codex").invoke("Hello").text
+    assert [request.path for request in server.requests] == ["/v2/chat/completions"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_key_shows_nowhere(server: Emulator) -> None:
+    """The key is not in repr, in what LangChain serialises, nor in the SDK's clients."""
+    for thing in (ChatAIFS(api_key=server.api_key), AIFSEmbeddings(api_key=server.api_key)):
+        parts: list[Any] = [repr(thing), str(thing), repr(vars(thing))]
+        if isinstance(thing, ChatAIFS):
+            parts += [dumps(thing), thing.root_client.api_key, thing.root_async_client.api_key]
+        assert not any(server.api_key in part for part in parts)
+
+
+@pytest.mark.usefixtures("environment")
+def test_unknown_arguments_are_type_errors() -> None:
+    """A misspelt argument is a TypeError that suggests the right one."""
+    with pytest.raises(TypeError, match="Did you mean 'temperature'"):
+        ChatAIFS(temprature=0.5)
+    with pytest.raises(TypeError, match="modle"):
+        AIFSEmbeddings(modle="x")
+
+
+@pytest.mark.usefixtures("environment")
+def test_residency_is_kept(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model outside of the residency is refused when the chat model is made, and again if it is changed later."""
+    with pytest.raises(ResidencyError):
+        ChatAIFS(model="gpt-4.1", residency="germany")
+    monkeypatch.setenv("AIFS_RESIDENCY", "germany")
+    for make in (ChatAIFS(), AIFSEmbeddings()):
+        assert make
+    with pytest.raises(ResidencyError):
+        AIFSEmbeddings(model="text-embedding-ada-002")
+    with pytest.raises(Exception, match=r"[Cc]onnection|residency"):
+        ChatAIFS().invoke("Hello", model="gpt-4.1")
+    assert not server.requests
+
+
+@pytest.mark.usefixtures("environment")
+def test_embeddings_are_floats_in_order(server: Emulator) -> None:
+    """Texts are sent as texts, floats are asked for, and vectors come in the order of the texts."""
+    embeddings = AIFSEmbeddings(chunk_size=2)
+    texts = ["Rechnung", "Katze", "Rechnung"]
+    vectors = embeddings.embed_documents(texts)
+    assert vectors[0] == pytest.approx(vectors[2])
+    assert len(vectors[0]) == 1024
+    assert asyncio.run(embeddings.aembed_documents(texts)) == vectors
+    assert embeddings.embed_query("Katze") == pytest.approx(vectors[1])
+    assert server.requests[0].body["input"] == texts[:2]
+    assert server.requests[0].body["encoding_format"] == "float"
+
+
+def test_exceptions_of_settings_are_picklable() -> None:
+    """Errors of the constructors cross process borders."""
+    with pytest.raises(SettingsError) as caught:
+        ChatAIFS()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own bytes

@@ -1,0 +1,207 @@
+"""What is sent of a picture: upright, opaque, small enough, rightly labelled, and nothing else."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+from PIL.PngImagePlugin import PngInfo
+
+from aifs_vision import CAPTION, OCR, Limits, Task, Vision
+from tests.pictures import ORIENTATION, corner_names, corners, noise, opened, saved
+
+if TYPE_CHECKING:
+    from aifs_vision.emulator import Emulator
+
+UPRIGHT = ["red", "lime", "blue", "yellow"]
+# How a picture is to be stored so that its EXIF orientation turns it upright again.
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+class Sent:
+    """What the server got for one picture."""
+
+    def __init__(self, server: Emulator) -> None:
+        ((self.label, self.data),) = server.requests[-1].images
+        self.picture = opened(self.data)
+
+
+def send(vision: Vision, server: Emulator, source: Any, task: str | Task = "describe") -> Sent:
+    """Reads a source and gives what was sent of it."""
+    assert vision.read(source, task).ok
+    return Sent(server)
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean difference of two pictures' pixels, 0 to 255."""
+    parts = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean
+    return sum(parts) / len(parts)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_pictures_come_out_upright(vision: Vision, server: Emulator, kind: str, orientation: int) -> None:
+    """Every EXIF orientation, mirrored ones too, is applied; the reading has the size of the upright picture."""
+    turn = STORED[orientation]
+    stored = corners() if turn is None else corners().transpose(turn)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = saved(stored, kind, exif=exif, **({"quality": 95} if kind in {"JPEG", "WEBP"} else {}))
+    reading = vision.read(data)
+    assert (reading.width, reading.height) == (60, 40)
+    sent = Sent(server)
+    assert sent.picture.size == (60, 40)
+    assert corner_names(sent.picture) == UPRIGHT
+    assert ORIENTATION not in sent.picture.getexif()
+
+
+def transparent(mode: str) -> Image.Image:
+    """A picture that is opaque in its upper left corner and transparent elsewhere."""
+    layer = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    layer.paste((255, 0, 0, 255), (0, 0, 20, 20))
+    if mode == "LA":
+        return layer.convert("LA")
+    if mode == "P":
+        paletted = Image.new("P", (40, 40), 0)
+        paletted.putpalette([0, 0, 0, 255, 0, 0])
+        paletted.paste(1, (0, 0, 20, 20))
+        paletted.info["transparency"] = 0
+        return paletted
+    return layer
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_lies_on_white(vision: Vision, server: Emulator, mode: str) -> None:
+    """What is transparent becomes white, and no hidden layer is sent."""
+    sent = send(vision, server, saved(transparent(mode)))
+    assert sent.picture.mode in {"L", "RGB"}
+    assert corner_names(sent.picture)[1:] == ["white"] * 3
+    assert corner_names(sent.picture)[0] != "white"
+
+
+def test_deep_and_printed_colours_become_plain_ones(vision: Vision, server: Emulator) -> None:
+    """16-bit greys, bilevel, palettes, CMYK and floats come out as 8-bit pictures that look the same."""
+    grey = corners().convert("L")
+    deep = grey.convert("I").point(lambda value: value * 257).convert("I;16")
+    cases = {
+        "16-bit PNG": (saved(deep), grey, 1.0),
+        "16-bit TIFF": (saved(deep, "TIFF"), grey, 1.0),
+        "bilevel TIFF": (saved(grey.convert("1"), "TIFF", compression="group4"), grey.convert("1"), 1.0),
+        "palette GIF": (saved(corners(), "GIF"), corners(), 1.0),
+        "CMYK JPEG": (saved(corners().convert("CMYK"), "JPEG", quality=95), corners(), 12.0),
+        "CMYK TIFF": (saved(corners().convert("CMYK"), "TIFF"), corners(), 1.0),
+        "float TIFF": (saved(grey.convert("F"), "TIFF"), grey, 1.0),
+        "32-bit TIFF": (saved(grey.convert("I"), "TIFF"), None, 0.0),
+    }
+    for name, (data, wanted, most) in cases.items():
+        sent = send(vision, server, data)
+        assert sent.picture.mode in {"1", "L", "P", "RGB"}, name
+        assert wanted is None or difference(sent.picture, wanted) <= most, name
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "size", "expected"),
+    [
+        ("Qwen3-VL-30B-A3B-Instruct-FP8", CAPTION, (4000, 3000), (1024, 768)),
+        ("Qwen3-VL-30B-A3B-Instruct-FP8", OCR, (2480, 3508), (1086, 1536)),
+        ("gpt-4.1", OCR, (2480, 3508), (768, 1086)),  # it sees no more than 768 px of the short side
+        ("gpt-4.1", OCR, (640, 480), (640, 480)),  # never enlarged
+        ("gpt-4.1-mini", OCR, (2000, 2000), (1248, 1248)),  # 1,536 patches of 32 px
+    ],
+)
+def test_pictures_are_shrunk_to_what_task_and_model_use(
+    server: Emulator, model: str, task: Task, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """The longer side is at most the task's, the picture no larger than the model sees, and never enlarged."""
+    vision = Vision(model, base_url=server.base_url, api_key=server.api_key, limits=Limits())
+    picture = Image.linear_gradient("L").resize(size).convert("RGB")
+    assert send(vision, server, saved(picture, "JPEG"), task).picture.size == expected
+
+
+def test_a_fine_picture_is_sent_as_it_is(vision: Vision, server: Emulator) -> None:
+    """Bytes that need no change and carry no metadata are sent untouched."""
+    for kind, label in (("JPEG", "image/jpeg"), ("PNG", "image/png")):
+        data = saved(noise(80, 60), kind)
+        sent = send(vision, server, data)
+        assert (sent.label, sent.data) == (label, data)
+
+
+def secrets() -> dict[str, bytes]:
+    """Pictures with a secret in every place where metadata may stand."""
+    secret, picture = b"GPS 52.5200 N", noise(80, 60)
+    exif = Image.Exif()
+    exif[0x010E] = secret.decode()
+    text = PngInfo()
+    text.add_text("Comment", secret.decode())
+    text.add_itxt("XML:com.adobe.xmp", secret.decode())
+    jpeg = saved(picture, "JPEG", exif=exif, comment=secret, icc_profile=secret, xmp=secret)
+    head, tail = jpeg[:2], jpeg[2:]
+    more = b"".join(b"\xff" + bytes([0xE0 + n]) + len(secret + b"xx").to_bytes(2, "big") + secret for n in (3, 13, 15))
+    return {
+        "JPEG segments": jpeg,
+        "JPEG with other segments": head + more + tail,
+        "JPEG with something after its end": jpeg + secret,
+        "JPEG to be shrunk": saved(noise(1600, 40), "JPEG", exif=exif, comment=secret, icc_profile=secret),
+        "PNG chunks": saved(picture, "PNG", exif=exif, pnginfo=text, icc_profile=secret),
+        "PNG with something after its end": saved(picture) + secret,
+        "PNG to be flattened": saved(picture.convert("RGBA"), "PNG", exif=exif, pnginfo=text),
+        "WebP": saved(picture, "WEBP", exif=exif, icc_profile=secret, xmp=secret),
+        "TIFF": saved(picture, "TIFF", exif=exif, icc_profile=secret),
+        "GIF": saved(picture, "GIF", comment=secret),
+    }
+
+
+@pytest.mark.parametrize("case", secrets())
+def test_no_metadata_leaves_the_machine(vision: Vision, server: Emulator, case: str) -> None:
+    """EXIF, XMP, ICC, comments, unknown segments and appended data are all left behind; the picture stays."""
+    data = secrets()[case]
+    assert b"GPS" in data or "WebP" in case
+    sent = send(vision, server, data)
+    assert b"GPS" not in sent.data
+    assert not {"exif", "icc_profile", "comment", "xmp", "photoshop", "Comment"} & set(sent.picture.info)
+    if case.startswith(("JPEG segments", "PNG chunks", "JPEG with", "PNG with")):
+        assert sent.picture.tobytes() == opened(data).tobytes()  # stripped, not encoded again
+
+
+def test_a_pil_image_keeps_its_metadata_to_itself(vision: Vision, server: Emulator) -> None:
+    """A PIL image's comment, profile and EXIF are not sent, and the caller's object keeps them."""
+    with Image.open(io.BytesIO(saved(noise(60, 60), "JPEG", comment=b"GPS", icc_profile=b"GPS"))) as picture:
+        sent = send(vision, server, picture)
+        assert b"GPS" not in sent.data
+        assert picture.info["comment"] == b"GPS"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_the_label_fits_the_bytes(vision: Vision, server: Emulator, kind: str) -> None:
+    """Whatever a file is called, what is sent is JPEG or PNG and labelled as what it is."""
+    for picture in (corners(), noise(90, 90), corners(1600, 1200)):
+        sent = send(vision, server, ("misleading.heic", saved(picture, kind)))
+        assert sent.label == {"JPEG": "image/jpeg", "PNG": "image/png"}[str(sent.picture.format)]
+
+
+def test_drawings_stay_sharp_and_photos_small(vision: Vision, server: Emulator) -> None:
+    """A drawing of few colours is sent losslessly, a photo as a JPEG without chroma subsampling."""
+    drawing = send(vision, server, saved(corners(), "BMP"))
+    assert drawing.label == "image/png"
+    assert drawing.picture.convert("RGB").tobytes() == corners().tobytes()
+    photo = send(vision, server, saved(noise(200, 200), "BMP"))
+    assert photo.label == "image/jpeg"
+    assert getattr(photo.picture, "layer", [])[0][1:3] == (1, 1)
+
+
+def test_broken_metadata_does_not_break_a_picture(vision: Vision, server: Emulator) -> None:
+    """A readable picture whose EXIF data is nonsense is read."""
+    for nonsense in (b"Exif\0\0" + b"\xff" * 40, b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*"):
+        data = saved(corners(), "JPEG", exif=nonsense, quality=95)
+        assert corner_names(send(vision, server, data).picture) == UPRIGHT

@@ -1,0 +1,296 @@
+"""Runs over many images: order, bounds, errors, laziness, and leaving early."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from aifs_vision import (
+    AIFSError,
+    AuthenticationError,
+    ImageFormatError,
+    ImageNotFoundError,
+    Limits,
+    SettingsError,
+    Vision,
+)
+from aifs_vision.emulator import Emulator
+from tests.pictures import saved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aifs_vision.emulator import ChatRequest
+
+
+def pictures(count: int) -> list[tuple[str, bytes]]:
+    """Pictures that differ in their width, so that the server can tell them apart."""
+    return [(f"{n:03}.png", saved(Image.new("L", (20 + n, 20), 200))) for n in range(count)]
+
+
+def width(asked: ChatRequest) -> str:
+    """A reply: the width of the picture, the later ones sooner."""
+    picture = asked.images[0].picture
+    assert picture is not None
+    return str(picture.width - 20)
+
+
+@pytest.fixture
+def echo() -> Iterator[Emulator]:
+    """A server that answers with the number of the picture, after a random while."""
+    with Emulator(ocr=False, reply=width, jitter=0.05) as server:
+        yield server
+
+
+def client(server: Emulator, in_flight: int = 8, **options: Any) -> Vision:
+    """A client without limits a minute."""
+    return Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(in_flight=in_flight), **options)
+
+
+def test_readings_come_in_the_order_of_their_sources(echo: Emulator) -> None:
+    """However the answers come in, the readings come in the order of the sources, each with its own text."""
+    readings = list(client(echo).read_many(pictures(40)))
+    assert [reading.source for reading in readings] == [name for name, _ in pictures(40)]
+    assert [reading.text for reading in readings] == [str(n) for n in range(40)]
+
+
+def test_unordered_readings_are_all_there(echo: Emulator) -> None:
+    """Without order every reading comes exactly once, with its own text."""
+    readings = list(client(echo).read_many(pictures(40), ordered=False))
+    assert sorted((reading.source, int(reading.text)) for reading in readings) == [
+        (name, n) for n, (name, _) in enumerate(pictures(40))
+    ]
+
+
+def test_async_iteration_is_the_same(echo: Emulator) -> None:
+    """`async for` gives what `for` gives."""
+
+    async def texts() -> list[str]:
+        return [reading.text async for reading in client(echo).read_many(pictures(20))]
+
+    assert asyncio.run(texts()) == [str(n) for n in range(20)]
+
+
+def test_no_more_than_allowed_is_in_flight() -> None:
+    """Never more requests than Limits.in_flight are under way at once, and not fewer where there is work."""
+    now, most, lock = 0, 0, threading.Lock()
+
+    def reply(_: ChatRequest) -> str:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        return "x"
+
+    with Emulator(ocr=False, reply=reply) as server:
+        list(client(server, in_flight=2).read_many(pictures(30)))
+    assert most == 2
+
+
+def test_the_first_reading_comes_before_the_last_source_is_asked_for(echo: Emulator) -> None:
+    """Sources are taken as there is room: an endless iterator of them is no problem."""
+    taken = 0
+
+    def endless() -> Iterator[tuple[str, bytes]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield pictures(1)[0]
+
+    with client(echo, in_flight=4).read_many(endless()) as run:
+        first = next(run)
+        assert first.ok
+        for _ in range(10):
+            next(run)
+    assert taken <= 11 + 4 * 4 + 4 + 1  # delivered, finished ahead, opened ahead
+
+
+def test_raise_delivers_what_was_before(echo: Emulator) -> None:
+    """on_error="raise" raises at the failure's place: what was before it has been delivered, nothing after it is."""
+    sources: list[Any] = [*pictures(5), b"not a picture", *pictures(5)]
+    run = client(echo).read_many(sources)
+    assert [next(run).text for _ in range(5)] == [str(n) for n in range(5)]
+    with pytest.raises(ImageFormatError):
+        next(run)
+    assert list(run) == []
+
+
+def test_skip_logs_and_reports(echo: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """on_error="skip" leaves failures out, and says so in the log and the report."""
+    caplog.set_level(logging.WARNING, "aifs_vision")
+    run = client(echo).read_many([*pictures(2), b"not a picture", "missing.png"], on_error="skip")
+    assert [reading.text for reading in run] == ["0", "1"]
+    assert "a text file" in caplog.text
+    assert "missing.png" in caplog.text
+    assert run.report.statuses == {"ok": 2, "failed": 2}
+    assert [failure.source for failure in run.report.failures][1] == "missing.png"
+
+
+def test_keep_gives_every_failure_its_place(echo: Emulator) -> None:
+    """on_error="keep" gives failures as readings with empty text, their status and their error."""
+    readings = list(client(echo).read_many([*pictures(1), "missing.png", *pictures(1)], on_error="keep"))
+    assert [reading.status for reading in readings] == ["ok", "failed", "ok"]
+    assert isinstance(readings[1].error, ImageNotFoundError)
+    assert readings[1].text == ""
+    assert "missing.png" in str(readings[1].metadata()["error"])
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_refused_key_ends_the_run(echo: Emulator, on_error: Any) -> None:
+    """A key that is refused is true of every image: the run ends, whether it raises or skips."""
+    vision = Vision(base_url=echo.base_url, api_key="wrong", limits=Limits(in_flight=1))
+    with pytest.raises(AuthenticationError, match="Incorrect API key"):
+        list(vision.read_many(pictures(20), on_error=on_error))
+    assert len(echo.requests) <= 2
+
+
+def test_a_refused_key_keeps_the_rest_pending(echo: Emulator) -> None:
+    """Kept, a refused key is one failure, and what was not sent because of it is pending."""
+    vision = Vision(base_url=echo.base_url, api_key="wrong", limits=Limits(in_flight=1))
+    readings = list(vision.read_many(pictures(20), on_error="keep"))
+    assert len(readings) == 20
+    assert readings[0].status == "failed"
+    assert readings[-1].status == "pending"
+    assert all(isinstance(reading.error, AuthenticationError) for reading in readings)
+    assert len(echo.requests) <= 2
+
+
+def test_an_error_of_the_callers_iterator_reaches_the_caller(echo: Emulator) -> None:
+    """If the iterable of sources raises, the readings before it are delivered and its error comes through."""
+
+    def sources() -> Iterator[tuple[str, bytes]]:
+        yield from pictures(3)
+        raise LookupError("the database is gone")
+
+    for ordered in (True, False):
+        run = client(echo).read_many(sources(), on_error="skip", ordered=ordered)
+        assert sorted(next(run).text for _ in range(3)) == ["0", "1", "2"]
+        with pytest.raises(LookupError, match="database"):
+            next(run)
+
+
+def _wait_until_quiet(server: Emulator) -> int:
+    """Waits until nothing more arrives at the server; gives the number of requests."""
+    seen = -1
+    while seen != len(server.requests):
+        seen = len(server.requests)
+        time.sleep(0.15)
+    return seen
+
+
+def test_leaving_early_stops_the_work() -> None:
+    """Closing a run, leaving its `with` block or dropping it cancels what is in flight and sends nothing more."""
+    with Emulator(ocr=False, latency=0.05) as server:
+        vision = client(server, in_flight=2)
+        threads = threading.active_count()
+        for leave in ("close", "with", "drop", "async"):
+            server.clear()
+            run: Any = vision.read_many(pictures(200))
+            if leave == "async":
+
+                async def some(run: Any = run) -> None:
+                    async with run:
+                        async for _ in run:
+                            break
+
+                asyncio.run(some())
+            elif leave == "with":
+                with run:
+                    next(run)
+            else:
+                next(run)
+            if leave == "close":
+                run.close()
+                run.close()
+                assert list(run) == []
+            del run
+            gc.collect()
+            assert _wait_until_quiet(server) < 40, leave
+        assert threading.active_count() <= threads + 16  # the loop's own pools, and nothing for each run
+
+
+def test_a_run_that_was_never_started_leaves_nothing(echo: Emulator) -> None:
+    """A run that is not iterated sends nothing, and may be closed."""
+    run = client(echo).read_many(pictures(3))
+    run.close()
+    assert list(run) == []
+    assert not echo.requests
+    assert run.report.images == 0
+
+
+def test_cancelling_the_caller_loses_no_reading(echo: Emulator) -> None:
+    """An `anext` that is cancelled by a timeout can be asked again, and gives the reading it was waiting for."""
+
+    async def numbers() -> list[str]:
+        run, texts = client(echo, in_flight=2).read_many(pictures(10)), []
+        while True:
+            try:
+                texts.append((await asyncio.wait_for(run.__anext__(), 0.005)).text)
+            except asyncio.TimeoutError:
+                continue
+            except StopAsyncIteration:
+                return texts
+
+    assert asyncio.run(numbers()) == [str(n) for n in range(10)]
+
+
+def test_arguments_are_checked_before_anything_is_sent(echo: Emulator) -> None:
+    """A wrong task, on_error or frames is refused by the call itself, not by the first reading."""
+    vision = client(echo)
+    wrong: list[dict[str, Any]] = [{"on_error": "ignore"}, {"frames": "some"}, {"task": "captoin"}]
+    for options in wrong:
+        with pytest.raises(SettingsError):
+            vision.read_many(pictures(1), **options)
+    assert not echo.requests
+
+
+def test_the_report_counts(echo: Emulator) -> None:
+    """The report has images by status, requests, tokens, EUR and failures; as a table and as plain values."""
+    echo.fail(503, times=1, retry_after=0.001)
+    run = client(echo).read_many([*pictures(3), "missing.png"], on_error="keep")
+    readings = list(run)
+    report = run.report
+    assert (report.images, report.results, report.requests) == (4, 3, 4)
+    assert report.usage.input_tokens == sum(reading.usage.input_tokens for reading in readings) > 0
+    assert report.cost_eur == pytest.approx(sum(reading.cost_eur or 0 for reading in readings))
+    assert report.as_dict()["failures"][0]["source"] == "missing.png"
+    assert "3 ok, 1 failed" in str(report)
+    assert "missing.png" in str(report)
+
+
+def test_many_threads_share_one_client(echo: Emulator) -> None:
+    """Several threads may use one client at once; each gets its own readings."""
+    vision, wrong = client(echo), []
+
+    def work() -> None:
+        texts = [reading.text for reading in vision.read_many(pictures(10))]
+        if texts != [str(n) for n in range(10)]:
+            wrong.append(texts)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_failures_are_errors_of_the_tree(echo: Emulator) -> None:
+    """Whatever goes wrong with an image, its reading's error is of the project's tree."""
+    faults: list[Any] = ["html", "reset", "reset_body", "cut_json", 503, 400]
+    for fault in faults:
+        echo.fail(fault, times=4)
+        (reading,) = list(client(echo).read_many(pictures(1), on_error="keep"))
+        assert (reading.status, reading.text) == ("failed", "")
+        assert isinstance(reading.error, AIFSError)
+        echo.clear()

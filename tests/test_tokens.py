@@ -1,0 +1,42 @@
+"""Image tokens, by the published examples of each family."""
+
+from __future__ import annotations
+
+import pytest
+
+from aifs_vision import image_tokens
+
+QWEN = "Qwen3-VL-30B-A3B-Instruct-FP8"
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "height", "tokens"),
+    [
+        (QWEN, 1024, 768, 768 + 2),  # one for each 32 x 32 px, and start and end
+        (QWEN, 4032, 3024, 11_844 + 2),
+        (QWEN, 16, 16, 64 + 2),  # enlarged to 65,536 px by the host
+        ("gpt-4o", 1024, 1024, 765),  # OpenAI's guide: 4 tiles
+        ("gpt-4o", 2048, 4096, 1105),  # OpenAI's guide: 6 tiles
+        ("gpt-4.1", 2049, 513, 1445),  # a published bill: 512.75 px high after shrinking, so two rows of tiles
+        ("gpt-4.1", 2050, 513, 765),  # a published bill: 512.5 px high, so one row
+        ("gpt-4.1-mini", 1024, 1024, 1659),  # OpenAI's guide: 1,024 patches x 1.62
+        ("gpt-4.1-mini", 1800, 2400, 2353),  # OpenAI's guide: 1,452 patches x 1.62
+        ("gpt-5-mini", 1280, 720, 1104),  # a published bill
+        ("gpt-5-mini", 2048, 768, 1844),  # a published bill, at the cap
+        ("gemini-2.5-flash", 384, 384, 258),
+        ("gemini-2.5-flash", 960, 540, 6 * 258),  # Google's guide
+        ("gemini-3-pro", 4000, 3000, 1120),
+        ("claude-sonnet-4", 1024, 768, 37 * 28),
+    ],
+)
+def test_published_examples(model: str, width: int, height: int, tokens: int) -> None:
+    """The arithmetic of a family gives the tokens that its maker, or a bill, has published."""
+    assert image_tokens(model, width, height) == tokens
+
+
+def test_impossible_questions_are_refused() -> None:
+    """A size below one pixel, or a model without eyes, is a ValueError that says so."""
+    with pytest.raises(ValueError, match="at least 1 px"):
+        image_tokens(QWEN, 0, 10)
+    with pytest.raises(ValueError, match="takes no images"):
+        image_tokens("Llama-3.3-70B-Instruct", 10, 10)
