@@ -126,6 +126,7 @@ class Vision:
         ordered: bool = True,
         frames: Frames = "first",
         glob: str = "**/*",
+        progress: bool = False,
     ) -> Run:
         """A run over many images: one reading for each page or frame, in the order of the sources.
 
@@ -138,6 +139,7 @@ class Vision:
             ordered: False gives each reading as soon as it is there.
             frames: of animated pictures the "first" frame or "all"; pages are always all read.
             glob: which files of a folder; hidden ones are left out.
+            progress: show on stderr how far the run is; nicely where rich (extra `cli`) and a terminal are there.
 
         While it is iterated it raises what `read()` raises, if `on_error` is "raise"; and whatever `on_error` is,
         ImageNotFoundError for a lone path that does not exist or a folder without images. A key that is refused
@@ -150,7 +152,8 @@ class Vision:
             raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
         if frames not in _FRAMES:
             raise SettingsError.bad_choice("frames", frames, _FRAMES)
-        return Run(Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered))
+        work = Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered, watched=progress)
+        return Run(work)
 
     def models(self) -> list[ModelCard]:
         """The models the key may use: the service's own list, each with what the catalogue knows of it.

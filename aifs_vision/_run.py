@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aifs_vision._errors import AIFSError, AuthenticationError, PermissionDeniedError
 from aifs_vision._loop import call, call_async, result, result_async, submit
+from aifs_vision._progress import Progress, progress
 from aifs_vision._report import RunReport, Tally
 
 if TYPE_CHECKING:
@@ -145,9 +146,12 @@ class Work:
         animation: Frames,
         *,
         ordered: bool,
+        watched: bool,
     ) -> None:
         self._reader, self._sources = reader, sources
         self._on_error, self._animation, self._ordered = on_error, animation, ordered
+        self._watched = watched
+        self._progress: Progress | None = None
         self._tally = Tally()
         self._started = self._last = 0.0
         self._producer: asyncio.Task[None] | None = None
@@ -177,6 +181,9 @@ class Work:
     async def close(self) -> None:
         """Cancels what is under way and waits until it has gone."""
         self._closed = True
+        if self._progress is not None:
+            self._progress.close(self.report())
+            self._progress = None
         under_way = [task for task in (self._producer, *self._tasks) if task is not None]
         for task in under_way:
             task.cancel()
@@ -195,6 +202,7 @@ class Work:
 
     def _start(self) -> None:
         self._started = self._last = asyncio.get_running_loop().time()
+        self._progress = progress() if self._watched else None
         self._prepared = asyncio.Semaphore(self._reader.in_flight + _READY_AHEAD)
         self._unread = asyncio.Semaphore(self._reader.in_flight * _FINISHED_AHEAD)
         self._producer = asyncio.create_task(self._produce())
@@ -204,6 +212,8 @@ class Work:
         """The reading or its error, as the caller wants to have it; None if it is skipped."""
         self._tally.add(reading)
         self._last = asyncio.get_running_loop().time()
+        if self._progress is not None and self._progress.due():
+            self._progress.show(self.report())
         if reading.error is None or self._on_error == "keep":
             return reading
         if self._on_error == "raise" or self._fatal is not None:

@@ -34,6 +34,7 @@ class AIFSImageLoader(BaseLoader):
         vision: the Vision to read with; else one is made of `vision_options`.
         glob: which files below a folder; hidden ones are left out.
         on_error: "raise", "skip", or "keep" (a Document with empty text and `error` in its metadata).
+        progress: show on stderr how far the loading is.
         vision_options: as for `Vision`: model, api_key, base_url, residency, plan, limits, queue, timeout.
 
     Raises:
@@ -49,10 +50,11 @@ class AIFSImageLoader(BaseLoader):
         vision: Vision | None = None,
         glob: str = "**/*",
         on_error: OnError = "raise",
+        progress: bool = False,
         **vision_options: Any,
     ) -> None:
         self.vision = Vision.of(vision, **vision_options)
-        self.task, self.glob, self.on_error = Task.of(task), glob, on_error
+        self.task, self.glob, self.on_error, self.progress = Task.of(task), glob, on_error, progress
         self.path_or_paths = path_or_paths
 
     def lazy_load(self) -> Iterator[Document]:
@@ -67,7 +69,9 @@ class AIFSImageLoader(BaseLoader):
                 yield _document(reading)
 
     def _run(self) -> Run:
-        return self.vision.read_many(self.path_or_paths, self.task, on_error=self.on_error, glob=self.glob)
+        return self.vision.read_many(
+            self.path_or_paths, self.task, on_error=self.on_error, glob=self.glob, progress=self.progress
+        )
 
 
 class AIFSImageBlobParser(BaseBlobParser):

@@ -35,6 +35,7 @@ class AIFSImageReader(BaseReader):
         task: "caption", "ocr", "describe" (caption and all text), or a Task.
         vision: the Vision to read with; else one is made of `vision_options`.
         on_error: "raise", "skip", or "keep" (a Document with empty text and `error` in its metadata).
+        progress: show on stderr how far the reading is.
         vision_options: as for `Vision`: model, api_key, base_url, residency, plan, limits, queue, timeout.
 
     Raises:
@@ -48,10 +49,11 @@ class AIFSImageReader(BaseReader):
         task: str | Task = "describe",
         vision: Vision | None = None,
         on_error: OnError = "raise",
+        progress: bool = False,
         **vision_options: Any,
     ) -> None:
         self.vision = Vision.of(vision, **vision_options)
-        self.task, self.on_error = Task.of(task), on_error
+        self.task, self.on_error, self.progress = Task.of(task), on_error, progress
 
     def lazy_load_data(
         self,
@@ -107,7 +109,7 @@ class AIFSImageReader(BaseReader):
 
     def _run(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Run:
         sources = file if fs is None else _opened_on(fs, file)
-        return self.vision.read_many(sources, self.task, on_error=self.on_error)
+        return self.vision.read_many(sources, self.task, on_error=self.on_error, progress=self.progress)
 
 
 def _document(reading: Reading, extra_info: dict[str, Any] | None) -> Document:

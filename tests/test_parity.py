@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aifs_vision import AIFSError
 from langchain_aifs import AIFSImageLoader
 from llama_index_aifs import AIFSImageReader
 from tests.pictures import corners, saved, tiff

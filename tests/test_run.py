@@ -268,6 +268,17 @@ def test_the_report_counts(echo: Emulator) -> None:
     assert "missing.png" in str(report)
 
 
+def test_progress_is_shown_on_stderr(echo: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
+    """progress=True says on stderr how far the run got, also when it is left early; stdout stays clean."""
+    list(client(echo).read_many([*pictures(3), "missing.png"], on_error="keep", progress=True))
+    shown = capfd.readouterr()
+    assert "4 images (3 ok, 1 failed)" in shown.err
+    assert not shown.out
+    with client(echo).read_many(pictures(30), progress=True) as run:
+        next(run)
+    assert "images (" in capfd.readouterr().err
+
+
 def test_many_threads_share_one_client(echo: Emulator) -> None:
     """Several threads may use one client at once; each gets its own readings."""
     vision, wrong = client(echo), []
