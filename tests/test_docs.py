@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem != "make_images"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PACKAGES = [aifs_vision, emulator, langchain_aifs, llama_index_aifs]
 
 
@@ -73,21 +73,53 @@ def test_docstring_examples_parse() -> None:
                 ast.parse(textwrap.dedent(block))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_run(path: Path, aifs_emulator: Emulator) -> None:
-    """Each example runs as a program, and prints no warning and no traceback."""
-    done = subprocess.run(
+def run_example(path: Path, where: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs an example as a user would, in any directory."""
+    return subprocess.run(
         [sys.executable, str(path)],
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
-        cwd=ROOT,
-        env={**os.environ, "AIFS_API_KEY": aifs_emulator.api_key, "AIFS_BASE_URL": aifs_emulator.base_url},
+        cwd=where,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **settings},
     )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_run(path: Path, aifs_emulator: Emulator, tmp_path: Path) -> None:
+    """Each example runs as a program, and prints no warning and no traceback."""
+    done = run_example(path, tmp_path, AIFS_API_KEY=aifs_emulator.api_key, AIFS_BASE_URL=aifs_emulator.base_url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr
-    assert done.stdout
+    assert "AIFS_API_KEY is set" in done.stdout
+
+
+def test_the_quickstart_needs_no_key(tmp_path: Path) -> None:
+    """Without a key it starts the emulator and says so; each question leads to the image that has the answer."""
+    done = run_example(ROOT / "examples" / "quickstart.py", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr, done.stderr
+    assert "AIFS_API_KEY is not set: the images are read by the emulator" in done.stdout
+    shown = re.findall(r"^  (\S+) +(\d)/(\d) +(ok|empty)\b", done.stdout, re.MULTILINE)
+    images = ["chart.png", "lake.jpg", "letter.png", "minutes.tif", "minutes.tif", "receipt.jpg", "report.png"]
+    assert [name for name, *_ in shown] == 2 * images
+    assert [name for name, *_, status in shown if status == "empty"] == 2 * ["lake.jpg"]
+    assert re.findall(r"Found in: (\S+), page (\d)", done.stdout) == [("receipt.jpg", "1"), ("letter.png", "1")]
+    assert re.findall(r"Its text: (.*)", done.stdout) == [
+        "TOTAL EUR  34.96",
+        "2  Gehäuse mit Öldichtung  2  312,00 €  624,00 €",
+    ]
+
+
+def test_the_quickstart_says_what_is_wrong_with_a_key(aifs_emulator: Emulator, tmp_path: Path) -> None:
+    """A wrong key ends it with one line that names the remedy, not with a traceback."""
+    settings = {"AIFS_API_KEY": "wrong", "AIFS_BASE_URL": aifs_emulator.base_url}
+    done = run_example(ROOT / "examples" / "quickstart.py", tmp_path, **settings)
+    assert done.returncode == 1
+    assert done.stderr.startswith("AuthenticationError: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "wrong" not in done.stderr
 
 
 def test_the_readme_names_what_there_is() -> None:

@@ -5,7 +5,7 @@
 
     with Emulator() as server:
         vision = Vision(base_url=server.base_url, api_key=server.api_key)
-        print(vision.read("examples/images/receipt.png", task="ocr").text)
+        print(vision.read("examples/images/receipt.jpg", task="ocr").text)
 
 It answers for the real model names with the service's wire format, is strict about what it accepts, and
 marks every answer as its own (`system_fingerprint: "aifs-emulator"`). For tests it can be told what to answer,
@@ -39,9 +39,9 @@ _INSTALL = "the emulator needs its extra: pip install 'aifs-vision[emulator]'"
 class Emulator:
     """AI Foundation Services on 127.0.0.1, for demonstrations and tests.
 
-        with Emulator() as server:                  # real text recognition
-        with Emulator(ocr=False, latency=0.3):      # fixed answers, for load tests
-        with Emulator(reply=lambda asked: "..."):   # any answer; None stands for the usual one
+        server = Emulator()  # real text recognition
+        server = Emulator(ocr=False, latency=0.3)  # fixed answers, for load tests
+        server = Emulator(reply=lambda asked: "...")  # any answer; None stands for the usual one
 
     Args:
         api_key: the only key it accepts.

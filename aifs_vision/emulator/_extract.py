@@ -10,10 +10,10 @@ schema asks for more: a gap is honest, a guess is not.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Any
+
+from aifs_vision.emulator._values import decimal_sign, fold, formatted, is_number, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,19 +60,14 @@ _FILLERS = frozenset(
 )
 _YES, _NO = frozenset({"yes", "ja", "true", "wahr", "x"}), frozenset({"no", "nein", "false", "falsch"})
 _CURRENCIES = {"EUR": r"\bEURO?\b|€", "USD": r"\bUSD\b|US\$", "GBP": r"\bGBP\b|£", "CHF": r"\bCHF\b"}
-_MONTHS = ("jan", "feb", "mar", "apr", "ma[iy]", "jun", "jul", "aug", "sep", "o[ck]t", "nov", "de[cz]")
 _DEEPEST = 8  # of nested objects; a schema may contain itself
+_HEADER = 2  # names make a header
 _SHORT = 6  # words of a description that may serve as a name
 
 _CELL = re.compile(r"\s{2,}|\t|\s*[|·]\s*")
 _AFTER_LABEL = r"(?!\w)(?:\s*(?:number|nummer|no|nr|id)\b)?\.?\s*([:=#]?)\s*"
-_NUMBER = re.compile(r"(?<![\w.,:/-])([-+\u2212]?) ?(\d[\d.,'\u2019\u00a0\u202f]*)(?![\d.,]*[-/:]\d)(?!\w*\d)\s*(%?)")
 _AMOUNT = re.compile(r"(?:€|\$|£|EUR|CHF)?\s*[-\u2212]?\d[\d.,']*\s*(?:€|\$|£|EUR|USD|GBP|CHF|[A-D])?", re.IGNORECASE)
 _TIMES = re.compile(r"(\d+)\s*[x\u00d7]\s+(.+)", re.IGNORECASE)
-_ISO_DATE = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
-_NUMERIC_DATE = re.compile(r"\b(\d\d?)([./])\s?(\d\d?)\2\s?(\d{4}|\d\d)\b")
-_NAMED_DATE = re.compile(r"\b(\d\d?)\.?\s+([a-z]{3,9})\.?,?\s+(\d{4})\b|\b([a-z]{3,9})\.?\s+(\d\d?),\s+(\d{4})\b")
-_TIME = re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)\b")
 
 
 def fill(schema: Schema, text: str) -> Any:
@@ -91,7 +86,7 @@ class _Filler:
         self._definitions: Schema = schema.get("$defs", {})
         self._text = text
         self._rows = _rows_of(text)
-        self._decimal = _decimal_sign(text)
+        self._decimal = decimal_sign(text)
 
     def value(self, schema: Schema, names: Names, depth: int) -> Any:
         """The value of a property that goes by these names; its own names come first."""
@@ -155,21 +150,21 @@ class _Filler:
     def _parsed(self, said: str, schema: Schema, names: Names) -> Any:
         """What was said as a value of the schema's type, or None where it is none."""
         if "enum" in schema:
-            folded = _fold(said)
-            choices = (choice for choice in schema["enum"] if re.match(rf"{re.escape(_fold(str(choice)))}\b", folded))
+            folded = fold(said)
+            choices = (choice for choice in schema["enum"] if re.match(rf"{re.escape(fold(str(choice)))}\b", folded))
             return next(choices, None)
         kind = schema.get("type")
         if kind in {"integer", "number"}:
             percent = bool({"percent", "percentage", "rate", "prozent", "satz"} & set(names[0].split()))
-            number = _number(said, self._decimal, percent=percent)
-            if kind == "number" or number is None:
-                return number
-            return int(number) if number.is_integer() else None
+            parsed = number(said, self._decimal, percent=percent)
+            if kind == "number" or parsed is None:
+                return parsed
+            return int(parsed) if parsed.is_integer() else None
         if kind == "boolean":
-            word = (_fold(said).split() or [""])[0].strip(".,;")
+            word = (fold(said).split() or [""])[0].strip(".,;")
             return True if word in _YES else False if word in _NO else None
         if kind == "string":
-            return _formatted(said, schema.get("format")) or None
+            return formatted(said, schema.get("format")) or None
         return None
 
     def _unlabelled(self, schema: Schema, names: Names) -> Any:
@@ -181,7 +176,7 @@ class _Filler:
         elif names and {"currency", "wahrung"} & set(names[0].split()) and schema.get("type") == "string":
             found = {code for code, sign in _CURRENCIES.items() if re.search(sign, self._text)}
         elif schema.get("format") in {"date", "date-time"} and "datum" in names:
-            found = {_formatted(cell, schema["format"]) for row in self._rows for cell in row} - {""}
+            found = {formatted(cell, schema["format"]) for row in self._rows for cell in row} - {""}
         return found.pop() if len(found) == 1 else None
 
 
@@ -202,12 +197,7 @@ def _names(key: str, schema: Schema) -> list[str]:
 def _words(name: str) -> str:
     """The words of a snake_case, camelCase or written name, folded."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return " ".join(re.findall(r"[^\W_]+", _fold(parted)))
-
-
-def _fold(text: str) -> str:
-    """Lower case without accents, letter by letter, so that places in the text stay the same."""
-    return "".join(unicodedata.normalize("NFD", letter)[0].lower()[:1] for letter in text)
+    return " ".join(re.findall(r"[^\W_]+", fold(parted)))
 
 
 def _field(words: Sequence[str]) -> Names:
@@ -241,7 +231,7 @@ def _labelled(rows: Sequence[Row], names: Names, *, amounts: bool) -> Iterator[s
         below: list[str] = []
         for index, row in enumerate(rows):
             for column, cell in enumerate(row):
-                label = pattern.match(_fold(cell))
+                label = pattern.match(fold(cell))
                 if label is None:
                     continue
                 rest, marked = cell[label.end() :], bool(label[1])
@@ -263,7 +253,7 @@ def _under(rows: Sequence[Row], index: int, column: int) -> str:
     sizes = [len(each) for each in following]
     if any(character.isdigit() for cell in row for character in cell) or not sizes or sizes[0] != len(row):
         return ""
-    if len(row) > 1 and (sizes[1:] == [len(row)] or sum(map(_is_label, row)) < 2):
+    if len(row) > 1 and (sizes[1:] == [len(row)] or sum(map(_is_label, row)) < _HEADER):
         return ""
     return following[0][column]
 
@@ -283,7 +273,7 @@ def _table(rows: Sequence[Row], columns: Mapping[str, Names]) -> list[dict[str, 
     """The rows below the header that names most columns, by column; a row of another length is passed over."""
     headers = [_header(row, columns) for row in rows]
     most = max(headers, key=len, default={})
-    if len(most) < min(2, len(columns)) or not most:
+    if len(most) < min(_HEADER, len(columns)) or not most:
         return []
     start = headers.index(most)
     found, odd = [], 0
@@ -322,7 +312,12 @@ def _price_list(rows: Sequence[Row], columns: Mapping[str, Names]) -> list[dict[
     best: list[dict[str, str]] = []
     run: list[dict[str, str]] = []
     for row in rows:
-        if len(row) == 2 and _AMOUNT.fullmatch(row[1]) and not _NUMBER.fullmatch(row[0]) and not _is_sum(row):
+        if (
+            len(row) == len(("name", "amount"))
+            and _AMOUNT.fullmatch(row[1])
+            and not is_number(row[0])
+            and not _is_sum(row)
+        ):
             times = _TIMES.match(row[0]) if count else None
             said = {count: times[1], thing: times[2]} if times else {thing: row[0]}
             run.append({**said, price: row[1]})
@@ -337,86 +332,7 @@ def _is_sum(row: Row) -> bool:
     return any(" ".join(words[: end + 1]) in _SUMS for end in range(len(words)))
 
 
-# -- Values --------------------------------------------------------------------------------------------------
-
-
 def _is_empty(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_is_empty(inner) for inner in value.values())
     return value is None or value == []
-
-
-def _decimal_sign(text: str) -> str:
-    """The sign before decimals, by the numbers that leave no doubt; "" where there are none."""
-    commas = len(re.findall(r"\d,\d\d?(?![\d,])", text))
-    points = len(re.findall(r"\d\.\d\d?(?![\d.])", text))
-    if commas == points:
-        return ""
-    return "," if commas > points else "."
-
-
-def _number(said: str, decimal: str, *, percent: bool) -> float | None:
-    """The first number, in either notation; a percentage only where one is asked for."""
-    for sign, digits, percent_sign in _NUMBER.findall(said):
-        value = _unsigned(re.sub(r"['\u2019\u00a0\u202f]", "", digits).rstrip(".,"), decimal)
-        if value is not None and (percent or not percent_sign):
-            return -value if sign in {"-", "\u2212"} else value
-    return None
-
-
-def _unsigned(digits: str, decimal: str) -> float | None:
-    """A number of digits, points and commas; None where these stand in no order that a number has."""
-    signs = set(re.findall(r"[.,]", digits))
-    if len(signs) == 2:
-        decimal = "," if digits.rfind(",") > digits.rfind(".") else "."
-    elif len(signs) == 1:
-        # "1.234" and "1,234": thousands, unless the page has decimals that are written so
-        grouped = re.fullmatch(r"[1-9]\d{0,2}([.,]\d{3})+", digits)
-        sign = signs.pop()
-        if not grouped or (digits.count(sign) == 1 and sign == decimal):
-            decimal = sign
-        else:
-            decimal = "." if sign == "," else ","
-    whole, _, part = digits.partition(decimal) if decimal else (digits, "", "")
-    thousands = "." if decimal == "," else ","
-    if not re.fullmatch(rf"\d+|\d{{1,3}}(?:[{thousands}]\d{{3}})+", whole) or not re.fullmatch(r"\d*", part):
-        return None
-    return float(f"{whole.replace(thousands, '')}.{part or 0}")
-
-
-def _formatted(said: str, wanted: str | None) -> str:
-    """A text as its format wants it; "" where it holds no such thing. A date-time without a time stays a date."""
-    clock = _TIME.search(said)
-    time = f"{int(clock[1]):02}:{clock[2]}:00" if clock else ""
-    if wanted == "time":
-        return time
-    if wanted not in {"date", "date-time"}:
-        return said.strip()
-    day = _date(said)
-    return f"{day}T{time}" if day and time and wanted == "date-time" else day
-
-
-def _date(said: str) -> str:
-    """The first date, as ISO 8601; "" for none, or for one like 03/04/2026 that may be of March or of April."""
-    folded = _fold(said)
-    if found := _ISO_DATE.search(folded):
-        return _iso(found[1], found[2], found[3])
-    if found := _NUMERIC_DATE.search(folded):
-        day, month, year = found[1], found[3], found[4].rjust(4, "20"[: 4 - len(found[4])] or "0")
-        if found[2] == "/" and int(month) > len(_MONTHS):
-            day, month = month, day
-        elif found[2] == "/" and int(day) <= len(_MONTHS) and day != month:
-            return ""
-        return _iso(year, month, day)
-    if found := _NAMED_DATE.search(folded):
-        day, name, year = found.group(1, 2, 3) if found[1] else found.group(5, 4, 6)
-        months = [number for number, month in enumerate(_MONTHS, 1) if re.match(month, name)]
-        return _iso(year, str(months[0]), day) if months else ""
-    return ""
-
-
-def _iso(year: str, month: str, day: str) -> str:
-    try:
-        return date(int(year), int(month), int(day)).isoformat()
-    except ValueError:
-        return ""
