@@ -17,7 +17,7 @@ test: check  ## everything `check` does, and the whole test suite
 	$(BIN)/python -m pytest --ignore=tests/test_architecture.py --ignore=tests/test_docs.py
 
 check: lint  ## lint, import contracts, public names, README and examples run, the wheel in clean environments
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
 	$(BIN)/python tests/check_wheel.py
 

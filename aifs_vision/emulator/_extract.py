@@ -175,8 +175,9 @@ class _Filler:
             found = {choice for choice in choices if re.search(rf"\b{re.escape(choice)}\b", self._text)}
         elif names and {"currency", "wahrung"} & set(names[0].split()) and schema.get("type") == "string":
             found = {code for code, sign in _CURRENCIES.items() if re.search(sign, self._text)}
-        elif schema.get("format") in {"date", "date-time"} and "datum" in names:
-            found = {formatted(cell, schema["format"]) for row in self._rows for cell in row} - {""}
+        elif schema.get("type") == "string" and "datum" in names:
+            days = (cell for row in self._rows for cell in row if formatted(cell, "date"))
+            found = {formatted(cell, schema.get("format")) for cell in days}
         return found.pop() if len(found) == 1 else None
 
 
@@ -271,19 +272,29 @@ def _code(rest: str) -> str:
 
 def _table(rows: Sequence[Row], columns: Mapping[str, Names]) -> list[dict[str, str]]:
     """The rows below the header that names most columns, by column; a row of another length is passed over."""
-    headers = [_header(row, columns) for row in rows]
+    parted = [_parted(row) for row in rows]
+    headers = [_header(row, columns) for row in parted]
     most = max(headers, key=len, default={})
     if len(most) < min(_HEADER, len(columns)) or not most:
         return []
     start = headers.index(most)
     found, odd = [], 0
     for row in rows[start + 1 :]:
-        odd = odd + 1 if len(row) != len(rows[start]) else 0
+        odd = odd + 1 if len(row) != len(parted[start]) else 0
         if odd > 1 or _is_sum(row):
             break
         if not odd:
             found.append({key: row[place] for key, place in most.items()})
     return found
+
+
+def _parted(row: Row) -> Row:
+    """The row with labels that stand close together as cells of their own: "Pos. Bezeichnung"."""
+    parted = []
+    for cell in row:
+        words = cell.split()
+        parted += words if not _is_label(cell) and all(map(_is_label, words)) else [cell]
+    return parted
 
 
 def _header(row: Row, columns: Mapping[str, Names]) -> dict[str, int]:

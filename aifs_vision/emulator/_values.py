@@ -81,7 +81,7 @@ def _date(said: str) -> str:
     if found := _ISO_DATE.search(folded):
         return _iso(found[1], found[2], found[3])
     if found := _NUMERIC_DATE.search(folded):
-        day, month, year = found[1], found[3], found[4].rjust(4, "20"[: 4 - len(found[4])] or "0")
+        day, month, year = found[1], found[3], f"20{found[4]}"[-4:]
         if found[2] == "/" and int(month) > len(_MONTHS):
             day, month = month, day
         elif found[2] == "/" and int(day) <= len(_MONTHS) and day != month:
