@@ -36,8 +36,8 @@ def corner_names(picture: Image.Image) -> list[str]:
     seen = []
     for point in points:
         pixel: Any = rgb.getpixel(point)
-        key = tuple(int(value > 127) for value in pixel)
-        seen.append(names.get(key, str(pixel)))
+        red, green, blue = (int(value > 127) for value in pixel)
+        seen.append(names.get((red, green, blue), str(pixel)))
     return seen
 
 

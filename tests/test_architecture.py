@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
 
 import aifs_vision
 import langchain_aifs
 import llama_index_aifs
 from aifs_vision import Vision, async_http_client, http_client
 from aifs_vision import emulator as emulator_package
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = [aifs_vision, emulator_package, langchain_aifs, llama_index_aifs]
@@ -32,7 +28,7 @@ MODULES = sorted(
     for package in ("aifs_vision", "langchain_aifs", "llama_index_aifs", "examples", "benchmarks")
     for path in (ROOT / package).rglob("*.py")
 )
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
@@ -71,7 +67,7 @@ def test_public_values_are_frozen_and_keyword_only() -> None:
 
 def test_sync_and_async_take_the_same() -> None:
     """A synchronous call and its asynchronous twin have the same parameters."""
-    twins = [(Vision.read, Vision.aread), (http_client, async_http_client)]
+    twins: list[tuple[Any, Any]] = [(Vision.read, Vision.aread), (http_client, async_http_client)]
     for one, other in twins:
         assert inspect.signature(one).parameters == inspect.signature(other).parameters
 
