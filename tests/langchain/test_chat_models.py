@@ -144,6 +144,7 @@ def test_residency_is_kept(server: Emulator, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AIFS_RESIDENCY", "germany")
     assert AIFSEmbeddings().embed_query("Rechnung")
     assert ChatAIFS().invoke("Hello").text
+    server.clear()
     with pytest.raises(ResidencyError):
         AIFSEmbeddings(model="text-embedding-ada-002")
     with pytest.raises(Exception, match=r"[Cc]onnection|residency"):
