@@ -174,6 +174,21 @@ def test_no_metadata_leaves_the_machine(vision: Vision, server: Emulator, case: 
         assert sent.picture.tobytes() == opened(data).tobytes()  # stripped, not encoded again
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_no_metadata_leaves_with_frames_either(vision: Vision, server: Emulator, kind: str) -> None:
+    """Frames of animated pictures and pages go without the comments, profiles and EXIF of their file."""
+    exif = Image.Exif()
+    exif[0x010E] = "GPS 52.5200 N"
+    secret = {"GIF": {"comment": b"GPS"}}.get(kind, {"exif": exif, "icc_profile": b"GPS 52.5200 N"})
+    data = saved(noise(80, 60), kind, save_all=True, append_images=[noise(80, 60, seed=2)], **secret)
+    readings = list(vision.read_many([data], frames="all"))
+    assert [reading.page for reading in readings] == [1, 2]
+    for request in server.requests:
+        ((_, sent),) = request.images
+        assert b"GPS" not in sent
+        assert not {"exif", "icc_profile", "comment", "xmp"} & set(opened(sent).info)
+
+
 def test_a_pil_image_keeps_its_metadata_to_itself(vision: Vision, server: Emulator) -> None:
     """A PIL image's comment, profile and EXIF are not sent, and the caller's object keeps them."""
     with Image.open(io.BytesIO(saved(noise(60, 60), "JPEG", comment=b"GPS", icc_profile=b"GPS"))) as picture:

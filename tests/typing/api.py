@@ -1,0 +1,72 @@
+"""What type checkers see of the public names; mypy checks it with the rest, and nothing of it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.messages import AIMessage
+from llama_index.core.llms import ChatResponse
+from llama_index.core.schema import Document as LlamaIndexDocument
+from pydantic import BaseModel
+from typing_extensions import assert_type
+
+from aifs_vision import OCR, Limits, ModelCard, Reading, Run, RunReport, Task, TextEmbedder, Usage, Vision, find_images
+from langchain_aifs import AIFSEmbeddings, AIFSImageLoader, ChatAIFS
+from llama_index_aifs import AIFS, AIFSEmbedding, AIFSImageReader
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Invoice(BaseModel):
+    """A schema."""
+
+    total: float | None = None
+
+
+def reading(vision: Vision, picture: Image.Image, path: Path) -> None:
+    """Any source is taken; what comes back is known."""
+    for source in (picture, path, "scan.png", b"...", ("scan.png", b"...")):
+        assert_type(vision.read(source, OCR), Reading)
+    read = vision.read(path, task=Task.extract(Invoice))
+    assert_type(read.text, str)
+    assert_type(read.usage, Usage)
+    assert_type(read.data, Any)
+    assert_type(read.metadata(), dict[str, str | int])
+    assert_type(vision.models(), list[ModelCard])
+
+
+def running(vision: Vision, paths: list[Path]) -> None:
+    """A run gives readings and a report."""
+    run = vision.read_many(paths, task="caption", on_error="keep")
+    assert_type(run, Run)
+    for each in run:
+        assert_type(each, Reading)
+    assert_type(run.report, RunReport)
+    assert_type(find_images(paths[0]), list[Path])
+
+
+async def asynchronously(vision: Vision) -> None:
+    """The asynchronous twins give the same."""
+    assert_type(await vision.aread("scan.png"), Reading)
+    async with vision.read_many("photos") as run:
+        async for each in run:
+            assert_type(each, Reading)
+    assert_type(await TextEmbedder().aembed(["text"]), list[list[float]])
+
+
+def in_langchain() -> None:
+    """The classes of the plugin are what LangChain expects."""
+    loader = AIFSImageLoader("photos", task="ocr", limits=Limits(in_flight=4))
+    assert_type(loader.load(), list[LangChainDocument])
+    assert_type(ChatAIFS().invoke("Hello"), AIMessage)
+    assert_type(AIFSEmbeddings().embed_query("text"), list[float])
+
+
+def in_llama_index() -> None:
+    """The classes of the plugin are what LlamaIndex expects."""
+    assert_type(AIFSImageReader(task="ocr").load_data("photos"), list[LlamaIndexDocument])
+    assert_type(AIFS().chat([]), ChatResponse)
+    assert_type(AIFSEmbedding().get_query_embedding("text"), list[float])
