@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import threading
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable
@@ -21,6 +22,7 @@ __all__ = ["Home", "call", "call_async", "home", "result", "result_async", "subm
 T = TypeVar("T")
 
 _SHUTDOWN = 5.0  # seconds the loop gets at interpreter exit to close its connections
+_HEARTBEAT = 0.5  # seconds; Ctrl-C does not end a longer wait on Windows, nor where another thread gets the signal
 _CPU_THREADS = 8  # more decode no faster: they share the memory bus
 
 
@@ -59,10 +61,13 @@ class Home:
             self._thread.join(_SHUTDOWN)
 
     async def _end(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled: set[asyncio.Task[Any]] = set()
+        while tasks := asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}:
+            # One that has not started may hold a coroutine that would never be awaited: it gets its first step.
+            for task in filter(_has_started, tasks - cancelled):
+                task.cancel()
+                cancelled.add(task)
+            await asyncio.wait(tasks, timeout=0 if tasks - cancelled else None, return_when=FIRST_COMPLETED)
         for close in self._closers:
             await close()
         self.loop.stop()
@@ -73,6 +78,11 @@ class Home:
             self.loop.run_forever()
         finally:
             self.loop.close()
+
+
+def _has_started(task: asyncio.Task[Any]) -> bool:
+    work = task.get_coro()
+    return not inspect.iscoroutine(work) or inspect.getcoroutinestate(work) != inspect.CORO_CREATED
 
 
 def home() -> Home:
@@ -99,6 +109,8 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
 
 def result(future: Future[T]) -> T:
     """Waits for a result; an interrupt of the wait leaves the work running."""
+    while not future.done():
+        wait([future], _HEARTBEAT)
     try:
         return future.result()
     except CancelledError:
@@ -109,7 +121,11 @@ def result(future: Future[T]) -> T:
 
 def call(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` on the loop and waits for it; an interrupt of the wait cancels the work."""
-    future = submit(work)
+    try:
+        future = submit(work)
+    except BaseException:  # an interrupt while the loop was being made
+        work.close()
+        raise
     try:
         return result(future)
     finally:
