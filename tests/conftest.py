@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aifs_vision import Limits, Vision
+from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,3 +77,12 @@ def environment(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Address and key of that emulator in the environment, for code that takes its settings from there."""
     monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
     monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two pictures and a TIFF of two pages."""
+    (tmp_path / "a.png").write_bytes(saved(corners()))
+    (tmp_path / "b.JPG").write_bytes(saved(corners(), "JPEG"))
+    (tmp_path / "c.tif").write_bytes(tiff([corners(), corners()]))
+    return tmp_path

@@ -30,11 +30,11 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, noise, saved
+from tests.replies import Crowd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aifs_vision.emulator import ChatRequest
 
 PNG = saved(corners())
 
@@ -355,20 +355,8 @@ def test_sdk_clients_send_to_the_service_alone(server: Emulator, monkeypatch: py
 
 def test_one_line_for_all(server: Emulator) -> None:
     """Vision and an SDK's client that ask the same model share one bound of requests in flight."""
-    now, most, lock = 0, 0, threading.Lock()
-    done = threading.Event()
-
-    def reply(_: ChatRequest) -> str:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        done.wait(0.02)
-        with lock:
-            now -= 1
-        return "x"
-
-    with Emulator(ocr=False, reply=reply) as busy:
+    crowd = Crowd()
+    with Emulator(ocr=False, reply=crowd) as busy:
         limits = Limits(in_flight=1)
         vision = Vision(base_url=busy.base_url, api_key=busy.api_key, limits=limits)
         sdk = http_client(base_url=busy.base_url, api_key=busy.api_key, limits=limits)
@@ -381,7 +369,7 @@ def test_one_line_for_all(server: Emulator) -> None:
             thread.join()
         sdk.close()
         assert len(busy.requests) == 10
-    assert most == 1
+    assert crowd.most == 1
     assert not server.requests
 
 

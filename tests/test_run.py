@@ -23,6 +23,7 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from tests.pictures import saved
+from tests.replies import Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,21 +81,10 @@ def test_async_iteration_is_the_same(echo: Emulator) -> None:
 
 def test_no_more_than_allowed_is_in_flight() -> None:
     """Never more requests than Limits.in_flight are under way at once, and not fewer where there is work."""
-    now, most, lock = 0, 0, threading.Lock()
-
-    def reply(_: ChatRequest) -> str:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.02)
-        with lock:
-            now -= 1
-        return "x"
-
-    with Emulator(ocr=False, reply=reply) as server:
+    crowd = Crowd()
+    with Emulator(ocr=False, reply=crowd) as server:
         list(client(server, in_flight=2).read_many(pictures(30)))
-    assert most == 2
+    assert crowd.most == 2
 
 
 def test_the_first_reading_comes_before_the_last_source_is_asked_for(echo: Emulator) -> None:

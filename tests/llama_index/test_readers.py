@@ -12,7 +12,7 @@ from llama_index.core.schema import MetadataMode
 
 from aifs_vision import ImageFormatError, ImageNotFoundError, Limits, SettingsError, Vision
 from llama_index_aifs import AIFSImageReader
-from tests.pictures import corners, saved, tiff
+from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with two pictures and a TIFF of two pages."""
-    (tmp_path / "a.png").write_bytes(PNG)
-    (tmp_path / "b.JPG").write_bytes(saved(corners(), "JPEG"))
-    (tmp_path / "c.tif").write_bytes(tiff([corners(), corners()]))
-    return tmp_path
 
 
 @pytest.mark.usefixtures("environment")
