@@ -46,7 +46,7 @@ from aifs_vision._errors import (
 
 if TYPE_CHECKING:
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
-    from aifs_vision._clients import async_http_client, http_client
+    from aifs_vision._clients import async_http_client, error_behind, http_client
     from aifs_vision._embedder import TextEmbedder
     from aifs_vision._engine import Vision
     from aifs_vision._formats import IMAGE_SUFFIXES
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from aifs_vision._readings import Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import OnError, Run
-    from aifs_vision._sources import Frames, Source, find_images
+    from aifs_vision._sources import Frames, Source, find_images, is_source
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens
 
@@ -102,16 +102,18 @@ __all__ = [
     "Usage",
     "Vision",
     "async_http_client",
+    "error_behind",
     "find_images",
     "http_client",
     "image_tokens",
+    "is_source",
     "model_card",
 ]
 
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
 _HOMES = {
     "_catalogue": "Allowance ImageRule ModelCard model_card",
-    "_clients": "async_http_client http_client",
+    "_clients": "async_http_client error_behind http_client",
     "_embedder": "TextEmbedder",
     "_engine": "Vision",
     "_limits": "Limits",
@@ -119,7 +121,7 @@ _HOMES = {
     "_report": "Failure RunReport",
     "_run": "OnError Run",
     "_formats": "IMAGE_SUFFIXES",
-    "_sources": "Frames Source find_images",
+    "_sources": "Frames Source find_images is_source",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens",
 }

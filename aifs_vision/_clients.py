@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from aifs_vision._catalogue import model_card
-from aifs_vision._errors import ResidencyError, SettingsError
+from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
+from aifs_vision._exchange import connection_error, headers_of, refusal
 from aifs_vision._limits import Cost, Limits
-from aifs_vision._loop import call, call_async
+from aifs_vision._loop import call, call_async, home
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._tokens import image_tokens, text_tokens
 from aifs_vision._transport import Call, line_of, send
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from aifs_vision._catalogue import ModelCard
+    from aifs_vision._loop import Home
     from aifs_vision._settings import Settings
 
-__all__ = ["async_http_client", "http_client"]
+__all__ = ["async_http_client", "error_behind", "http_client"]
 
 _USUAL_IMAGE = (1024, 1024)  # px assumed of a picture whose size is not known before it is sent
 _USUAL_OUTPUT = 500  # tokens assumed of an answer whose length is not bounded
 # The SDK's own idea of the key, and what it takes from OPENAI_* variables: none of the service's business.
 _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
+_OURS = frozenset({"content-type", "accept", "user-agent"})
+_ERROR = "aifs_error"  # the extension of a response that carries the error of the tree
 
 
 def http_client(
@@ -94,8 +99,10 @@ def async_http_client(
 
 def _way(*, model: str | None, plan: str, limits: Limits | None, **options: Any) -> _Way:
     way = _Way(resolve(**options), choose_plan(plan), limits)
+    card = model_card(model or "")
+    Limits.chosen(limits, card, plan)
     if model is not None:
-        way.check_residency(model_card(model))
+        way.check_residency(card)
     return way
 
 
@@ -104,7 +111,7 @@ class _Way:
 
     def __init__(self, settings: Settings, plan: str, limits: Limits | None) -> None:
         self.settings, self._plan, self._limits = settings, plan, limits
-        self._not_sent = _NOT_SENT | _custom_headers()
+        self._custom_headers = _custom_headers()
 
     def check_residency(self, card: ModelCard) -> None:
         """Raises ResidencyError for a model that the settings forbid."""
@@ -119,22 +126,28 @@ class _Way:
         card = model_card(model)
         if model:
             self.check_residency(card)
-        line = line_of(self.settings, model, self._limits or Limits.of_plan(card, self._plan))
-        own = httpx.Request(request.method, request.url, headers=self._headers(request), content=body)
-        return await send(
-            own,
-            Call(
-                line=line,
-                cost=_cost(asked, card),
-                timeout=self.settings.timeout,
-                stream=asked.get("stream") is True,
-            ),
-        )
+        line = line_of(self.settings, model, Limits.chosen(self._limits, card, self._plan))
+        own = httpx.Request(request.method, request.url, headers=self._headers(request, asked), content=body)
+        name = f"{model!r} at {self.settings.base_url}" if model else str(request.url)
+        stream = asked.get("stream") is True
+        try:
+            answer = await send(
+                own, Call(line=line, cost=_cost(asked, card), timeout=self.settings.timeout, stream=stream)
+            )
+        except httpx.RequestError as error:
+            raise connection_error(error, name) from error.with_traceback(None)
+        if answer.is_closed and not answer.is_success:
+            answer.extensions[_ERROR] = refusal(answer, name)
+        return answer
 
-    def _headers(self, request: httpx.Request) -> list[tuple[str, str]]:
-        dropped = self._not_sent | _custom_headers()
-        kept = [(name, value) for name, value in request.headers.items() if name not in dropped]
-        return [*kept, ("authorization", f"Bearer {self.settings.api_key.reveal()}")]
+    def _headers(self, request: httpx.Request, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+        dropped = _NOT_SENT | self._custom_headers | _custom_headers()
+        if not asked:  # a GET, or an upload, whose content-type has a boundary
+            own = [("authorization", f"Bearer {self.settings.api_key.reveal()}")]
+        else:
+            dropped |= _OURS
+            own = headers_of(self.settings, "text/event-stream" if asked.get("stream") is True else "application/json")
+        return [*own, *((name, value) for name, value in request.headers.items() if name not in dropped)]
 
     def _refuse_strangers(self, url: httpx.URL) -> None:
         """The key goes to the address of the settings and nowhere else, whatever an SDK makes of it."""
@@ -166,34 +179,64 @@ def _handed_over(answer: httpx.Response, body: _SyncBody | _AsyncBody) -> httpx.
     if answer.is_closed:
         # It was decoded on the loop already.
         headers = [pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}]
-        return httpx.Response(answer.status_code, headers=headers, content=answer.content)
+        told = {key: error for key, error in answer.extensions.items() if key == _ERROR}
+        return httpx.Response(answer.status_code, headers=headers, content=answer.content, extensions=told)
     return httpx.Response(answer.status_code, headers=answer.headers, stream=body)
 
 
-class _SyncBody(httpx.SyncByteStream):
+class _Body:
+    """A body still to be read on the loop; one that is dropped unread is closed there, whoever collects it."""
+
     def __init__(self, answer: httpx.Response) -> None:
         self._answer = answer
+        self._abandoned = weakref.finalize(self, _abandon, home(), answer)
+        self._abandoned.atexit = False
 
+    def _chunks(self) -> AsyncIterator[bytes]:
+        return self._answer.stream.__aiter__()  # type: ignore[union-attr]
+
+
+class _SyncBody(_Body, httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
-        chunks = self._answer.stream.__aiter__()  # type: ignore[union-attr]
+        chunks = self._chunks()
         while (chunk := call(_next(chunks))) is not None:
             yield chunk
 
     def close(self) -> None:
-        call(self._answer.aclose())
+        if home().is_here():  # the garbage collector met a dropped stream there
+            self._abandoned()
+        elif self._abandoned.detach():
+            call(self._answer.aclose())
 
 
-class _AsyncBody(httpx.AsyncByteStream):
-    def __init__(self, answer: httpx.Response) -> None:
-        self._answer = answer
-
+class _AsyncBody(_Body, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = self._answer.stream.__aiter__()  # type: ignore[union-attr]
+        chunks = self._chunks()
         while (chunk := await call_async(_next(chunks))) is not None:
             yield chunk
 
     async def aclose(self) -> None:
-        await call_async(self._answer.aclose())
+        if self._abandoned.detach():
+            await call_async(self._answer.aclose())
+
+
+def _abandon(place: Home, answer: httpx.Response) -> None:
+    place.start_soon(answer.aclose())
+
+
+def error_behind(error: BaseException) -> AIFSError | None:
+    """The error of this project's tree behind one that an SDK raised on a client made here.
+
+    SDKs wrap what a transport raises in a connection error of their own, and make errors of their own of the
+    service's refusals; this finds what says which model, where, and what to do. None where there is nothing.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        told = getattr(getattr(behind, "response", None), "extensions", {}).get(_ERROR, behind)
+        if isinstance(told, AIFSError):
+            return told
+        behind = behind.__cause__
+    return None
 
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:

@@ -52,8 +52,36 @@ class TextEmbedder:
         card = model_card(model)
         if not card.allowed_in(self._settings.residency):
             raise ResidencyError(model, card.region, str(self._settings.residency))
-        self._limits = limits if limits is not None else Limits.of_plan(card, choose_plan(plan))
-        self._model, self._batch_size = model, batch_size
+        self._limits = Limits.chosen(limits, card, choose_plan(plan))
+        self._model, self._batch_size, self._plan = model, batch_size, plan
+
+    @property
+    def base_url(self) -> str:
+        """The address requests go to."""
+        return self._settings.base_url
+
+    @property
+    def residency(self) -> str | None:
+        """Where models may be, None for anywhere."""
+        return self._settings.residency
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the key: whoever unpickles it takes the key from its own environment."""
+        return {
+            "model": self._model,
+            "batch_size": self._batch_size,
+            "base_url": self._settings.base_url,
+            "residency": self._settings.residency,
+            "plan": self._plan,
+            "limits": self._limits,
+            "timeout": self._settings.timeout,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TextEmbedder:
+        return self
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text, in order.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import ModelCard, model_card
@@ -74,17 +77,24 @@ class Vision:
             raise SettingsError.blind_model(model)
         if not self._card.allowed_in(self._settings.residency):
             raise ResidencyError(model, self._card.region, str(self._settings.residency))
-        self._limits = limits if limits is not None else Limits.of_plan(self._card, self._plan)
+        self._limits = Limits.chosen(limits, self._card, self._plan)
 
     @classmethod
     def of(cls, vision: Vision | None, **options: Any) -> Vision:
         """The given Vision, or a new one made of the options: what takes `vision=None, **vision_options` calls.
 
         Raises:
-            TypeError: both are given, or an option that is none of Vision's.
+            TypeError: both are given, or something else than a Vision, or an option that is none of Vision's.
         """
+        known = list(signature(cls).parameters)
+        for name in options.keys() - set(known):
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise TypeError(f"unknown option {name!r}: {hint}")
         if vision is None:
             return cls(**options)
+        if not isinstance(vision, Vision):
+            raise TypeError(f"vision={vision!r} is not a Vision; give one, or its options, such as model=...")
         if options:
             raise TypeError(f"give either vision=... or its options ({', '.join(sorted(options))}), not both")
         return vision
@@ -152,6 +162,8 @@ class Vision:
             raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
         if frames not in _FRAMES:
             raise SettingsError.bad_choice("frames", frames, _FRAMES)
+        if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
+            raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
         work = Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered, watched=progress)
         return Run(work)
 

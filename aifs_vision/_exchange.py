@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aifs_vision._limits import Cost, Limits
     from aifs_vision._settings import Settings
 
-__all__ = ["exchange"]
+__all__ = ["connection_error", "exchange", "headers_of", "refusal"]
 
 _OK = 200
 _WORDS_SHOWN = 500  # characters
@@ -42,21 +42,25 @@ async def exchange(
         APIError: no answer, a refusal, or a success that is not JSON; `attempts` says how many requests it took.
     """
     asked = f"{model!r} at {settings.base_url}" if model else url
-    headers = {
-        "authorization": f"Bearer {settings.api_key.reveal()}",
-        "content-type": "application/json",
-        "accept": "application/json",
-        "user-agent": "aifs-vision",
-    }
-    request = httpx.Request(method, url, headers=headers, content=body)
+    request = httpx.Request(method, url, headers=headers_of(settings), content=body)
     line = line_of(settings, model, limits)
     try:
         response = await send(request, Call(line=line, cost=cost, timeout=settings.timeout))
     except httpx.RequestError as error:
-        raise _counted(_connection_error(error, asked), request) from error
+        raise _counted(connection_error(error, asked), request) from error.with_traceback(None)
     if response.status_code != _OK:
-        raise _counted(_refusal(response, asked), request)
+        raise _counted(refusal(response, asked), request)
     return json.loads(response.content), request.extensions["attempts"]
+
+
+def headers_of(settings: Settings, accept: str = "application/json") -> list[tuple[str, str]]:
+    """The headers of a request; to be passed on at once, so that no traceback's variables show the key."""
+    return [
+        ("authorization", f"Bearer {settings.api_key.reveal()}"),
+        ("content-type", "application/json"),
+        ("accept", accept),
+        ("user-agent", "aifs-vision"),
+    ]
 
 
 def _counted(error: APIError, request: httpx.Request) -> APIError:
@@ -64,7 +68,8 @@ def _counted(error: APIError, request: httpx.Request) -> APIError:
     return error
 
 
-def _connection_error(error: httpx.RequestError, asked: str) -> APIError:
+def connection_error(error: httpx.RequestError, asked: str) -> APIError:
+    """The error of the tree for a request that got no answer."""
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.DecodingError):
         return UnexpectedAnswerError(f"Unexpected answer from {asked}", detail=words)
@@ -73,7 +78,8 @@ def _connection_error(error: httpx.RequestError, asked: str) -> APIError:
     return APIConnectionError(f"No connection to {asked}", detail=words)
 
 
-def _refusal(response: httpx.Response, asked: str) -> APIError:
+def refusal(response: httpx.Response, asked: str) -> APIError:
+    """The error of the tree for an answer that is a refusal."""
     return error_of_status(
         response.status_code,
         detail=_words_of(response.text),

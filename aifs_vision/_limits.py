@@ -51,6 +51,19 @@ class Limits:
             raise SettingsError.bad_number("Limits.in_flight", self.in_flight, "it is a whole number above 0")
 
     @classmethod
+    def chosen(cls, limits: Limits | None, card: ModelCard, plan: str) -> Limits:
+        """The limits given, else those of the plan.
+
+        Raises:
+            SettingsError: what was given is something else.
+        """
+        if limits is None:
+            return cls.of_plan(card, plan)
+        if not isinstance(limits, Limits):
+            raise SettingsError.bad_number("limits", limits, "it is a Limits(...), or None for those of the plan")
+        return limits
+
+    @classmethod
     def of_plan(cls, card: ModelCard, plan: str) -> Limits:
         """What the price list says of a model in a plan; no limits where it says nothing."""
         allowance = card.allowances.get(plan)

@@ -34,6 +34,7 @@ class Home:
         self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
         self.cpu = ThreadPoolExecutor(_cpus(), thread_name_prefix="aifs-vision-cpu")
         self.closing = False
+        self._process = os.getpid()
         self._kept: dict[Hashable, Any] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._thread = threading.Thread(target=self._run, name="aifs-vision", daemon=True)
@@ -48,6 +49,16 @@ class Home:
                 self._closers.append(lambda: close(made))
         kept: T = self._kept[key]
         return kept
+
+    def start_soon(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Starts `work` and does not wait; from anywhere, so from finalisers too, at any moment.
+
+        Nothing happens where the loop has ended, or belongs to the parent of a forked process.
+        """
+        if self._process == os.getpid() and not self.closing:
+            asyncio.run_coroutine_threadsafe(work, self.loop)
+        else:
+            work.close()
 
     def is_here(self) -> bool:
         """Whether the caller is the loop's own thread, which must not wait for itself."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["Frames", "Readable", "Source", "find_images", "frames", "name_of", "spread"]
+__all__ = ["Frames", "Readable", "Source", "find_images", "frames", "is_source", "name_of", "spread"]
 
 
 class Readable(Protocol):
@@ -80,6 +80,17 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     return found
 
 
+def is_source(value: object) -> TypeGuard[Source]:
+    """Whether this is one source, and not an iterable of them: files and pairs can be iterated, too."""
+    if isinstance(value, tuple):
+        return len(value) == len(("name", "bytes")) and isinstance(value[0], str) and _holds_bytes(value[1])
+    return isinstance(value, (str, os.PathLike)) or _holds_bytes(value) or _is_picture(value)
+
+
+def _holds_bytes(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray, memoryview)) or hasattr(value, "read")
+
+
 def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source]:
     """Single sources, one after the other: a lone source as it is, a folder as its images.
 
@@ -87,7 +98,7 @@ def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[S
         ImageNotFoundError: a lone path that does not exist, or a folder without images.
         ImageAccessError: a folder that cannot be listed.
     """
-    alone = isinstance(sources, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(sources, Iterable)
+    alone = is_source(sources) or not isinstance(sources, Iterable)
     if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
         raise ImageNotFoundError(_printable(os.fspath(sources)))
     for source in (sources,) if alone else sources:  # type: ignore[union-attr]
@@ -162,6 +173,8 @@ def _read(source: Any) -> tuple[str, bytes]:
         return name, _bytes_of_file(name, text)
     try:
         data = given.read()
+    except FileNotFoundError as error:  # one that is opened only now
+        raise ImageNotFoundError(name) from error
     except (OSError, ValueError) as error:  # ValueError: a closed file
         raise ImageAccessError(name, str(error)) from error
     if not isinstance(data, bytes):
@@ -172,7 +185,7 @@ def _read(source: Any) -> tuple[str, bytes]:
 
 def _bytes_of_file(name: str, path: str) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the path is a text and need not become a Path
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ImageAccessError(name, "it is not a regular file")
             return file.read()
@@ -184,6 +197,11 @@ def _bytes_of_file(name: str, path: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageAccessError(name, reason) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a named pipe, too, at once instead of when somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _bytes_of_data_uri(uri: str) -> bytes:

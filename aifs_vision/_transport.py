@@ -33,6 +33,7 @@ logger = logging.getLogger("aifs_vision")
 ATTEMPTS = 4  # requests for one item that meets failures; a 429 is flow control and does not count
 TIMEOUTS = 2  # of these, how many may end by the clock: each of them costs a whole timeout
 CONNECT_TIMEOUT = 10.0  # seconds
+_UNREAD = 2.0  # seconds until a body whose next chunk nobody asks for gives its slot back
 
 _RETRIED = frozenset({408, 409, 425, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
 _FINAL = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)  # the request itself is wrong
@@ -199,23 +200,40 @@ def _settle(response: httpx.Response, call: Call) -> None:
 
 
 class _Released(httpx.AsyncByteStream):
-    """A body that gives its slot back when it is closed, not when its headers have arrived."""
+    """A body that gives its slot back when it is closed, not when its headers have arrived.
+
+    A body that nobody reads on gives it back too: a stream that was dropped may wait for the garbage collector
+    for as long as it likes, and must not hold up everybody else.
+    """
 
     def __init__(self, stream: httpx.AsyncByteStream, slot: asyncio.Semaphore) -> None:
         self._stream, self._slot = stream, slot
-        self._held = True
+        self._held, self._closed = True, False
+        self._lease = self._leased()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._lease.cancel()
         async for chunk in self._stream:
+            self._lease = self._leased()
             yield chunk
+            self._lease.cancel()
 
     async def aclose(self) -> None:
+        self._lease.cancel()
         try:
-            await self._stream.aclose()
+            if not self._closed:
+                self._closed = True
+                await self._stream.aclose()
         finally:
-            if self._held:
-                self._held = False
-                self._slot.release()
+            self._give_back()
+
+    def _leased(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(_UNREAD, self._give_back)
+
+    def _give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._slot.release()
 
 
 _ROUTE_SETTINGS = [

@@ -26,7 +26,8 @@ def main() -> None:
     """Reads the example images once with each framework and asks each index a question."""
     with ExitStack() as stack:
         if os.environ.get("AIFS_API_KEY"):
-            print("AIFS_API_KEY is set: the images are read by AI Foundation Services, at its prices.")
+            where = os.environ.get("AIFS_BASE_URL", "AI Foundation Services, at its prices")
+            print(f"AIFS_API_KEY is set: the images are read by {where}.")
         else:
             server = stack.enter_context(Emulator())
             os.environ.update(AIFS_BASE_URL=server.base_url, AIFS_API_KEY=server.api_key)

@@ -9,9 +9,13 @@ from pydantic import Field, SecretStr, model_validator
 
 from aifs_vision import Limits, async_http_client, http_client
 from langchain_aifs._fields import refuse_unknown
+from langchain_aifs._own_errors import own_errors
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from langchain_core.language_models.base import LangSmithParams
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from typing_extensions import Self
 
 __all__ = ["ChatAIFS"]
@@ -33,7 +37,8 @@ class ChatAIFS(BaseChatOpenAI):
     It is LangChain's OpenAI chat model in all but this: key and address are the service's alone
     (`AIFS_API_KEY`, `AIFS_BASE_URL`), and nothing of `OPENAI_*`, `LANGSMITH_GATEWAY` or `LC_*` changes where a
     request goes or what headers it has; requests are paced and retried by the same authority as those of
-    `aifs_vision.Vision`, so `max_retries` stays 0; streams carry their usage.
+    `aifs_vision.Vision`, so `max_retries` is taken for the sake of code that gives it, and changes nothing; streams
+    carry their usage; no connection, a key that is refused and the like are errors of `aifs_vision`.
 
     Args:
         model: the model's name.
@@ -52,7 +57,7 @@ class ChatAIFS(BaseChatOpenAI):
     openai_organization: str | None = Field(default=None, exclude=True)
     openai_proxy: str | None = Field(default=None, exclude=True)
     request_timeout: float = Field(default=120.0, alias="timeout")
-    max_retries: int = Field(default=0)
+    max_retries: int | None = Field(default=0)
     stream_usage: bool = True
     output_version: str | None = None
     residency: str | None = None
@@ -67,7 +72,7 @@ class ChatAIFS(BaseChatOpenAI):
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Builds the SDK's clients on the project's transport, which holds the key and guards the headers."""
-        given = self.openai_api_key
+        given, self.max_retries = self.openai_api_key, 0
         settings: dict[str, Any] = {
             "model": self.model_name,
             "api_key": None if given is None else given.get_secret_value(),
@@ -87,6 +92,23 @@ class ChatAIFS(BaseChatOpenAI):
             return cast(Any, BaseChatOpenAI.validate_environment)(self)  # type: ignore[no-any-return]
         finally:
             self.openai_api_key, self.openai_organization = given, None
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with own_errors():
+            return super()._generate(*args, **kwargs)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with own_errors():
+            return await super()._agenerate(*args, **kwargs)
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        with own_errors():
+            yield from super()._stream(*args, **kwargs)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        with own_errors():
+            async for chunk in super()._astream(*args, **kwargs):
+                yield chunk
 
     @property
     def lc_secrets(self) -> dict[str, str]:

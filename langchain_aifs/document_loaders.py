@@ -56,6 +56,7 @@ class AIFSImageLoader(BaseLoader):
         self.vision = Vision.of(vision, **vision_options)
         self.task, self.glob, self.on_error, self.progress = Task.of(task), glob, on_error, progress
         self.path_or_paths = path_or_paths
+        self._run()  # reads nothing before it is iterated: wrong arguments show now
 
     def lazy_load(self) -> Iterator[Document]:
         """The Documents, one after the other, while the rest is still being read."""
@@ -97,6 +98,7 @@ class AIFSImageBlobParser(BaseBlobParser):
     ) -> None:
         self.vision = Vision.of(vision, **vision_options)
         self.task, self.on_error = Task.of(task), on_error
+        self.vision.read_many((), self.task, on_error=on_error)  # reads nothing: wrong arguments show now
 
     def lazy_parse(self, blob: Blob) -> Iterator[Document]:
         """The Documents of a blob; the blob's own metadata is kept beside the reading's."""

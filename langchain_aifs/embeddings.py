@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from aifs_vision import Limits, async_http_client, http_client
 from langchain_aifs._fields import refuse_unknown
+from langchain_aifs._own_errors import own_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +25,8 @@ class AIFSEmbeddings(OpenAIEmbeddings):
         AIFSEmbeddings().embed_query("Rechnung")              # the key is in AIFS_API_KEY
         AIFSEmbeddings(model="jina-embeddings-v2-base-de")
 
-    Sends texts as they are (the service takes no token ids), asks for floats, and puts the answers in order.
+    Sends texts as they are (the service takes no token ids) and asks for floats. `max_retries` changes nothing:
+    requests are retried by the same authority as those of `aifs_vision.Vision`.
 
     Args:
         model: the embedding model's name.
@@ -60,7 +62,7 @@ class AIFSEmbeddings(OpenAIEmbeddings):
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Builds the SDK's clients on the project's transport, which holds the key and guards the headers."""
-        given = self.openai_api_key
+        given, self.max_retries = self.openai_api_key, 0
         settings: dict[str, Any] = {
             "model": self.model,
             "api_key": None if given is None else given.get_secret_value(),
@@ -73,8 +75,18 @@ class AIFSEmbeddings(OpenAIEmbeddings):
         self.client = self.async_client = None
         self.http_client, self.http_async_client = http_client(**settings), async_http_client(**settings)
         self.openai_api_base, self.openai_api_key = str(self.http_client.base_url), _HELD_BY_TRANSPORT
-        self.model_kwargs = {"encoding_format": "float", **self.model_kwargs}
+        self.model_kwargs = {**self.model_kwargs, "encoding_format": "float"}
         try:
             return cast(Any, OpenAIEmbeddings.validate_environment)(self)  # type: ignore[no-any-return]
         finally:
             self.openai_api_key = given
+
+    def embed_documents(self, *args: Any, **kwargs: Any) -> list[list[float]]:
+        """One vector for each text, in order; as LangChain's `OpenAIEmbeddings`, with this project's errors."""
+        with own_errors():
+            return super().embed_documents(*args, **kwargs)
+
+    async def aembed_documents(self, *args: Any, **kwargs: Any) -> list[list[float]]:
+        """The asynchronous twin of `embed_documents`."""
+        with own_errors():
+            return await super().aembed_documents(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -29,6 +30,11 @@ class AIFSEmbedding(BaseEmbedding):
         ResidencyError: the model's region is unknown or not allowed.
     """
 
+    base_url: str | None = None
+    residency: str | None = None
+    plan: str = "essential"
+    limits: Limits | None = None
+    timeout: float = 120.0
     _embedder: TextEmbedder = PrivateAttr()
 
     def __init__(
@@ -39,29 +45,36 @@ class AIFSEmbedding(BaseEmbedding):
         base_url: str | None = None,
         residency: str | None = None,
         plan: str = "essential",
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         timeout: float = 120.0,
         embed_batch_size: int = 64,
         **kwargs: Any,
     ) -> None:
         if unknown := sorted(set(kwargs) - set(type(self).model_fields)):
             raise TypeError(f"AIFSEmbedding() got unexpected keyword arguments: {', '.join(unknown)}")
-        super().__init__(model_name=model_name, embed_batch_size=embed_batch_size, **kwargs)
-        self._embedder = TextEmbedder(
-            model_name,
-            batch_size=embed_batch_size,
-            api_key=api_key,
-            base_url=base_url,
-            residency=residency,
-            plan=plan,
-            limits=limits,
-            timeout=timeout,
-        )
+        kept: dict[str, Any] = {
+            "base_url": base_url,
+            "residency": residency,
+            "plan": plan,
+            "limits": Limits(**limits) if isinstance(limits, Mapping) else limits,
+            "timeout": timeout,
+        }
+        embedder = TextEmbedder(model_name, batch_size=embed_batch_size, api_key=api_key, **kept)
+        kept |= {"base_url": embedder.base_url, "residency": embedder.residency}
+        super().__init__(model_name=model_name, embed_batch_size=embed_batch_size, **kept, **kwargs)
+        self._embedder = embedder
 
     @classmethod
     def class_name(cls) -> str:
         """The name in serialised form."""
         return "AIFSEmbedding"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the key: whoever unpickles it takes the key from its environment."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._embedder.embed([text])[0]

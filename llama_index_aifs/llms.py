@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import Field
 from llama_index.llms.openai_like import OpenAILike
 
 from aifs_vision import Limits, async_http_client, http_client, model_card
+from llama_index_aifs._own_errors import own_errors
+
+if TYPE_CHECKING:
+    from llama_index.core.base.llms.types import ChatResponse, ChatResponseAsyncGen, ChatResponseGen
 
 __all__ = ["AIFS"]
 
@@ -28,7 +33,8 @@ class AIFS(OpenAILike):
     It is LlamaIndex's `OpenAILike` in all but this: key and address are the service's alone (`AIFS_API_KEY`,
     `AIFS_BASE_URL`), nothing ever falls back to OpenAI, and nothing of `OPENAI_*` changes where a request goes or
     what headers it has; requests are paced and retried by the same authority as those of `aifs_vision.Vision`, so
-    `max_retries` stays 0; streams carry their usage.
+    `max_retries` is taken for the sake of code that gives it, and changes nothing; streams carry their usage; no
+    connection, a key that is refused and the like are errors of `aifs_vision`.
 
     Args:
         model: the model's name.
@@ -41,7 +47,11 @@ class AIFS(OpenAILike):
         ResidencyError: the model's region is unknown or not allowed.
     """
 
-    _options: dict[str, Any] = PrivateAttr()
+    api_key: str | None = Field(default=None, exclude=True)
+    residency: str | None = None
+    plan: str = "essential"
+    limits: Limits | None = None
+    queue: bool = False
 
     def __init__(
         self,
@@ -52,7 +62,7 @@ class AIFS(OpenAILike):
         api_base: str | None = None,
         residency: str | None = None,
         plan: str = "essential",
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         queue: bool = False,
         timeout: float = 120.0,
         **kwargs: Any,
@@ -61,35 +71,32 @@ class AIFS(OpenAILike):
             raise TypeError(f"AIFS() got unexpected keyword arguments: {', '.join(unknown)}")
         if base_url is not None and api_base is not None:
             raise TypeError("AIFS() takes base_url=... or its other name api_base=..., not both")
-        options: dict[str, Any] = {
+        kept: dict[str, Any] = {
             "model": model,
-            "api_key": api_key,
-            "base_url": base_url or api_base,
             "residency": residency,
             "plan": plan,
-            "limits": limits,
+            "limits": Limits(**limits) if isinstance(limits, Mapping) else limits,
             "queue": queue,
             "timeout": timeout,
         }
-        client = http_client(**options)
+        reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url or api_base}
+        client = http_client(**kept, **reached)
         card = model_card(model)
         defaults: dict[str, Any] = {
             "context_window": card.context_window or _UNKNOWN_WINDOW,
             "is_chat_model": True,
             "is_function_calling_model": True,
-            "max_retries": 0,
             "additional_kwargs": {"stream_options": {"include_usage": True}},
         }
         fixed = {
-            "model": model,
+            **kept,
             "api_key": _HELD_BY_TRANSPORT,
             "api_base": str(client.base_url),
-            "timeout": timeout,
+            "max_retries": 0,
             "http_client": client,
-            "async_http_client": async_http_client(**options),
+            "async_http_client": async_http_client(**kept, **reached),
         }
         super().__init__(**{**defaults, **kwargs, **fixed})
-        self._options = options
 
     @classmethod
     def class_name(cls) -> str:
@@ -98,11 +105,35 @@ class AIFS(OpenAILike):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the key and the connections: whoever unpickles it takes the key from its environment."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
-        return {**{k: v for k, v in self._options.items() if k != "api_key"}, **fields}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def _chat(self, *args: Any, **kwargs: Any) -> ChatResponse:
+        with own_errors():
+            answer: ChatResponse = super()._chat(*args, **kwargs)
+            return answer
 
-_NOT_PICKLED = frozenset({"api_key", "api_base", "callback_manager", "api_version", "model", "timeout"})
+    async def _achat(self, *args: Any, **kwargs: Any) -> ChatResponse:
+        with own_errors():
+            answer: ChatResponse = await super()._achat(*args, **kwargs)
+            return answer
+
+    def _stream_chat(self, *args: Any, **kwargs: Any) -> ChatResponseGen:
+        with own_errors():
+            yield from super()._stream_chat(*args, **kwargs)
+
+    async def _astream_chat(self, *args: Any, **kwargs: Any) -> ChatResponseAsyncGen:
+        with own_errors():
+            answers = await super()._astream_chat(*args, **kwargs)
+
+        async def told() -> ChatResponseAsyncGen:
+            with own_errors():
+                async for answer in answers:
+                    yield answer
+
+        return told()
+
+
+_NOT_PICKLED = frozenset({"api_key", "api_version", "callback_manager"})

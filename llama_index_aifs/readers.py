@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document
 
-from aifs_vision import IMAGE_SUFFIXES, Task, Vision
+from aifs_vision import IMAGE_SUFFIXES, ImageNotFoundError, Task, Vision, is_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -54,6 +55,7 @@ class AIFSImageReader(BaseReader):
     ) -> None:
         self.vision = Vision.of(vision, **vision_options)
         self.task, self.on_error, self.progress = Task.of(task), on_error, progress
+        self._run((), None)  # reads nothing: wrong arguments show now
 
     def lazy_load_data(
         self,
@@ -137,8 +139,15 @@ class _RemoteFile:
 
 
 def _opened_on(fs: AbstractFileSystem, file: Any) -> Iterator[Any]:
-    """Paths as files of `fs` under the name they were given; whatever else there is, as it is."""
-    alone = isinstance(file, (str, os.PathLike, bytes)) or not hasattr(file, "__iter__")
-    for source in (file,) if alone else file:
+    """Paths as files of `fs` under the name they were given, folders as their images; the rest as it is."""
+    for source in (file,) if is_source(file) else file:
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        yield source if path is None else (path, _RemoteFile(fs, path))
+        if path is None:
+            yield source
+        elif not fs.isdir(path):
+            yield path, _RemoteFile(fs, path)
+        else:
+            below = [each for each in sorted(fs.find(path)) if PurePath(each).suffix.lower() in IMAGE_SUFFIXES]
+            if not below:
+                raise ImageNotFoundError(path, "no images there.")
+            yield from ((each, _RemoteFile(fs, each)) for each in below)

@@ -37,7 +37,10 @@ from langchain_aifs import AIFSEmbeddings, AIFSImageLoader, ChatAIFS
 (document,) = AIFSImageLoader([buffer.getvalue()], task="ocr").load()
 assert document.id == reading.id and document.metadata == reading.metadata()
 assert ChatAIFS().invoke("Hello").text
-assert AIFSEmbeddings().embed_query("Rechnung")
+from langchain_core.vectorstores import InMemoryVectorStore
+store = InMemoryVectorStore(AIFSEmbeddings())
+store.add_documents([document])
+assert store.similarity_search("Rechnung", k=1)[0].id == document.id
 """
 LLAMA_INDEX = """
 from llama_index_aifs import AIFS, AIFSEmbedding, AIFSImageReader

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -133,6 +134,13 @@ def test_the_queue_mirrors_but_does_not_stream(http: httpx.Client, server: Emula
 
 # -- Strictness --------------------------------------------------------------------------------------------
 
+
+def bomb() -> bytes:
+    """A PNG whose header claims 60,000 x 60,000 pixels."""
+    head = PNG[12:16] + struct.pack(">II", 60_000, 60_000) + PNG[24:29]
+    return PNG[:12] + head + struct.pack(">I", zlib.crc32(head)) + PNG[33:]
+
+
 BROKEN = saved(corners(200, 200), "JPEG")[:-200]
 STRICT: dict[str, tuple[Any, int, str]] = {
     "no JSON object": ([], 400, "dictionary"),
@@ -141,6 +149,13 @@ STRICT: dict[str, tuple[Any, int, str]] = {
     "an embedding model": (body(model="text-embedding-bge-m3"), 404, "does not exist"),
     "no messages": ({"model": QWEN, "messages": []}, 400, "messages"),
     "unknown role": (body(role="robot"), 400, "role"),
+    "role as list": (body(role=["user"]), 400, "role"),  # type: ignore[arg-type]
+    "detail as list": (
+        body({"type": "image_url", "image_url": {**image_part()["image_url"], "detail": ["low"]}}),
+        400,
+        "detail",
+    ),
+    "too many pixels": (body(image_part(bomb())), 400, "pixels"),
     "unknown part": (body({"type": "input_image"}), 400, "unknown part type 'input_image'"),
     "image_url as text": (body({"type": "image_url", "image_url": "https://x/a.png"}), 400, "dictionary"),
     "unknown field": (body(temprature=1), 400, "temprature"),
@@ -290,6 +305,9 @@ def test_limits_are_strict_and_told_to_azure_models_alone() -> None:
             refused = ask(http, body())
             assert refused.status_code == 429
             assert "please try again in" in refused.json()["detail"]
+            over = ask(http, body(model="gpt-4.1"))
+            assert over.json()["error"]["type"] == "rate_limit_error"
+            assert over.headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_the_log_knows_what_was_asked(http: httpx.Client, server: Emulator) -> None:
@@ -308,6 +326,64 @@ def test_the_log_knows_what_was_asked(http: httpx.Client, server: Emulator) -> N
     assert request.finished >= request.started
     server.clear()
     assert not server.requests
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/responses"), ("GET", "/embeddings"), ("PUT", "/files")])
+def test_requests_that_stray_are_logged_and_refused(
+    http: httpx.Client, server: Emulator, method: str, path: str
+) -> None:
+    """What is asked of a place the service does not have is in the log, and is refused in the service's form."""
+    answer = http.request(method, path)
+    assert (answer.status_code, "detail" in answer.json()) == (404, True)
+    assert [(request.method, request.path) for request in server.requests] == [(method, f"/v2{path}")]
+    assert http.request(method, path, headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_reply_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A `reply=` that raises is answered with 500 in the service's form, and logged with its traceback."""
+
+    def reply(_: ChatRequest) -> str:
+        raise KeyError("no such picture")
+
+    with Emulator(ocr=False, reply=reply) as server:
+        headers = {"Authorization": f"Bearer {server.api_key}"}
+        with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False) as http:
+            answer = ask(http, body())
+    assert answer.status_code == 500
+    assert "no such picture" in answer.json()["detail"]
+    assert "no such picture" in caplog.text
+
+
+def test_it_breaks_and_stops_without_noise(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Scripted breaks, and a stop while an answer stalls, print and log nothing."""
+    with Emulator(ocr=False) as server:
+        headers = {"Authorization": f"Bearer {server.api_key}"}
+        with httpx.Client(base_url=server.base_url, headers=headers, trust_env=False) as http:
+            for kind in ("reset", "reset_body"):
+                server.fail(kind)
+                with pytest.raises(httpx.TransportError):
+                    ask(http, body())
+            server.fail("stall")
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/chat/completions", json=body(), timeout=0.2)
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.name.startswith(("uvicorn", "aifs_vision.emulator"))]
+
+
+def test_faults_that_do_not_exist_are_refused(server: Emulator) -> None:
+    """A misspelt fault is an error, and no test that passes without its fault."""
+    kinds: tuple[Any, ...] = ("slo", 999, True)
+    for kind in kinds:
+        with pytest.raises(ValueError, match="is no fault"):
+            server.fail(kind)
+    with pytest.raises(ValueError, match="at least once"):
+        server.fail("slow", times=0)
+
+
+def test_it_starts_once(server: Emulator) -> None:
+    """A second start is an error, and leaves no second server."""
+    with pytest.raises(RuntimeError, match="runs already"):
+        server.start()
 
 
 def test_it_must_run_to_have_an_address() -> None:

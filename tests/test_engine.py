@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +20,11 @@ from aifs_vision import (
     DESCRIBE,
     OCR,
     AnswerError,
+    APIError,
     Limits,
     RateLimitError,
     ResidencyError,
+    SettingsError,
     Task,
     TextEmbedder,
     UnexpectedAnswerError,
@@ -151,6 +154,42 @@ if sys.platform != "win32":  # which has no SIGINT for a single process
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=60) == ("interrupted\n", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"limits": 5}, SettingsError),
+        ({"vision": "gpt-4.1"}, TypeError),
+        ({"modle": "gpt-4.1"}, TypeError),
+    ],
+)
+def test_wrong_options_say_what_is_wrong(server: Emulator, wrong: dict[str, Any], error: type[Exception]) -> None:
+    """An option of a wrong kind, or of no known name, is named with what is taken instead."""
+    (name,) = wrong
+    settings = {"base_url": server.base_url, "api_key": server.api_key} if "vision" not in wrong else {}
+    with pytest.raises(error, match=f"{name}.*(Limits|Vision|model)"):
+        Vision.of(**{"vision": None, **settings, **wrong})
+
+
+@pytest.mark.parametrize("glob", ["", "/photos/*", ["*.png"]])
+def test_a_pattern_stays_below_its_folder(vision: Vision, glob: Any) -> None:
+    """A pattern that is empty, absolute or no text is refused at once."""
+    with pytest.raises(SettingsError, match="glob="):
+        vision.read_many("photos", glob=glob)
+
+
+def test_no_traceback_shows_the_key(server: Emulator) -> None:
+    """Not even the variables of a traceback hold the key, as error reports and pytest -l would show them."""
+    key = server.api_key
+    kinds: tuple[Any, ...] = (400, "reset")
+    for kind in kinds:
+        server.fail(kind, times=4)
+        with pytest.raises(APIError) as raised:
+            Vision(base_url=server.base_url, api_key=key, limits=Limits()).read(PNG)
+        server.clear()
+        shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+        assert "Bearer" not in "".join(shown.format())
 
 
 def test_importing_is_quick_and_does_nothing() -> None:

@@ -281,3 +281,36 @@ def test_names_that_are_no_unicode_are_shown_readably(vision: Vision, tmp_path: 
     (reading,) = list(vision.read_many(tmp_path))
     assert reading.source.endswith("sc\\xe4n.png")
     assert reading.id
+
+
+def test_one_source_is_one_source(vision: Vision, tmp_path: Path) -> None:
+    """A lone file object, or pair of name and bytes, is read as one picture and not taken apart."""
+    data = saved(corners())
+    (tmp_path / "a.png").write_bytes(data)
+    with (tmp_path / "a.png").open("rb") as file:
+        assert [reading.source for reading in vision.read_many(file)] == [str(tmp_path / "a.png")]
+    assert [reading.source for reading in vision.read_many(("b.png", data))] == ["b.png"]
+    assert [reading.ok for reading in vision.read_many(io.BytesIO(data))] == [True]
+    assert [reading.ok for reading in vision.read_many(bytearray(data))] == [True]
+
+
+if hasattr(os, "mkfifo"):
+
+    def test_a_named_pipe_does_not_hold_up_the_run(vision: Vision, tmp_path: Path) -> None:
+        """A named pipe that nobody writes to is an error of its own, at once."""
+        (tmp_path / "b.png").write_bytes(saved(corners()))
+        os.mkfifo(tmp_path / "a.png")
+        pipe, picture = vision.read_many(tmp_path, on_error="keep")
+        assert isinstance(pipe.error, ImageAccessError)
+        assert picture.ok
+
+
+def test_what_opens_late_and_is_missing_is_not_found(vision: Vision) -> None:
+    """A file object that finds no file when it is read is a missing image."""
+
+    class Late:
+        def read(self) -> bytes:
+            raise FileNotFoundError("gone.png")
+
+    with pytest.raises(ImageNotFoundError, match=r"late\.png"):
+        vision.read(("late.png", Late()))

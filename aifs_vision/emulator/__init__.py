@@ -15,10 +15,10 @@ fixture `aifs_emulator`; `python -m aifs_vision.emulator --port 8085` runs it fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from aifs_vision.emulator._checks import ChatRequest, SentImage
-from aifs_vision.emulator._faults import Fault, Faults
+from aifs_vision.emulator._faults import Fault, Faults, Kind
 from aifs_vision.emulator._log import LoggedRequest, RequestLog
 from aifs_vision.emulator._quota import Quota
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aifs_vision.emulator._faults import Kind
     from aifs_vision.emulator._server import LoopbackServer
 
 __all__ = ["ChatRequest", "Emulator", "Fault", "LoggedRequest", "SentImage"]
@@ -117,7 +116,14 @@ class Emulator:
             body: another body for a status than the service's own.
             seconds: how long "slow" waits.
             path: for example "/embeddings".
+
+        Raises:
+            ValueError: there is no such fault.
         """
+        if kind not in get_args(Kind) and (isinstance(kind, bool) or kind not in range(200, 600)):
+            raise ValueError(f"kind={kind!r} is no fault; known are {', '.join(get_args(Kind))} and HTTP statuses")
+        if times < 1:
+            raise ValueError(f"times={times!r}: a fault is met at least once")
         sent = dict(headers or {})
         if retry_after is not None:
             sent["retry-after-ms"] = f"{retry_after * 1000:g}"
@@ -138,6 +144,8 @@ class Emulator:
             from aifs_vision.emulator._server import Connections, LoopbackServer
         except ImportError as error:
             raise ImportError(f"{_INSTALL} ({error})") from error
+        if self._server is not None:
+            raise RuntimeError(f"the emulator runs already, at {self.base_url}")
         connections = Connections()
         self._service = Service(
             api_key=self.api_key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.applications import Starlette
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from aifs_vision._catalogue import model_card
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from aifs_vision._catalogue import ModelCard
     from aifs_vision.emulator._brain import Brain
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Reply = Callable[[ChatRequest], "str | dict[str, Any] | None"]
 
 __all__ = ["Answer", "Service"]
+
+_log = logging.getLogger("aifs_vision.emulator")
 
 _THREADS = 2  # recognising the text of a page keeps a core busy for seconds
 _GATEWAY_PAGE = b"<!doctype html><html><head><title>Gateway</title></head><body>Please sign in.</body></html>"
@@ -89,7 +91,8 @@ class Service:
     def __post_init__(self) -> None:
         self._embedder = Embedder()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="aifs-emulator")
-        self.app = Starlette(routes=[*self._routes("/v2"), *self._routes("/queue")])
+        routes = [*self._routes("/v2"), *self._routes("/queue"), *self._routes_elsewhere()]
+        self.app = Starlette(routes=routes, exception_handlers={Exception: _failed})
 
     def close(self) -> None:
         """Ends the worker threads."""
@@ -109,6 +112,14 @@ class Service:
             route("/embeddings", "POST", self._embed),
         ]
 
+    def _routes_elsewhere(self) -> list[Route]:
+        """Everything else is logged and refused in the service's form, too: a client that strays is to be seen."""
+
+        async def strayed(request: Request) -> Response:
+            return await self._answer(request, self._nothing_here)
+
+        return [Route("/{path:path}", strayed, methods=["DELETE", "GET", "PATCH", "POST", "PUT"])]
+
     async def _answer(
         self, request: Request, endpoint: Callable[[Request, LoggedRequest, Fault | None], Awaitable[Answer]]
     ) -> Response:
@@ -126,7 +137,7 @@ class Service:
             fault = self.faults.next(request.url.path)
             answer = _instead(fault, card) or await endpoint(request, logged, fault)
         except Refused as refused:
-            answer = Answer.json(wire.error_body(refused.status, refused.words, card), refused.status)
+            answer = Answer.json(wire.error_body(refused.status, refused.words, card), refused.status, refused.headers)
         if _is(fault, "reset"):
             self.abort(request.client)
             await asyncio.sleep(0)  # the server notices, and sends nothing of what follows
@@ -152,8 +163,12 @@ class Service:
                 await asyncio.sleep(0)
             if kind == "reset_body":
                 self.abort(request.client)
+                await asyncio.sleep(0)  # as above
         finally:
             logged.finished = time.monotonic()
+
+    async def _nothing_here(self, request: Request, _logged: LoggedRequest, _fault: Fault | None) -> Answer:
+        raise Refused(404, f"There is no {request.method} {request.url.path}.")
 
     # -- Endpoints -------------------------------------------------------------------------------------------
 
@@ -210,15 +225,24 @@ class Service:
             Refused: it is over the limit.
         """
         standing = self.quota.take(card.name, tokens)
-        if not standing.allowed:
-            raise Refused(429, f"Rate limit reached, please try again in {round(standing.reset * 1000)}ms.")
         wanted = self.rate_limit_headers
         if wanted is None:
             wanted = (card.region or "").startswith("azure")
-        return wire.rate_headers(standing) if wanted else {}
+        headers = wire.rate_headers(standing) if wanted else {}
+        if not standing.allowed:
+            words = f"Rate limit reached, please try again in {round(standing.reset * 1000)}ms."
+            raise Refused(429, words, headers=headers)
+        return headers
 
     async def _work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A mistake of the emulator, or of a `reply=`, answered as the service answers its own; the log has the rest."""
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    words = f"the emulator failed: {type(error).__name__}: {error}"
+    return Response(wire.error_body(500, words, None), 500, media_type="application/json")
 
 
 def _parsed(body: bytes) -> Any:

@@ -49,9 +49,9 @@ _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.DOTALL)
 class Refused(Exception):  # noqa: N818 - an answer of the emulator, never seen outside of it
     """An answer other than 200, with the words that go into its body."""
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: str, *, headers: dict[str, str] | None = None) -> None:
         super().__init__(words)
-        self.status, self.words = status, words
+        self.status, self.words, self.headers = status, words, headers
 
 
 @dataclass(kw_only=True)
@@ -154,7 +154,7 @@ def check_embeddings(body: Any) -> tuple[ModelCard, list[str]]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise Refused(400, "body.input: Input should be a valid string or a list of strings")
-    if body.get("encoding_format", "float") not in {"float", "base64"}:
+    if body.get("encoding_format", "float") not in ["float", "base64"]:
         raise Refused(400, "body.encoding_format: Input should be 'float' or 'base64'")
     return card, texts
 
@@ -175,7 +175,7 @@ def decode_images(request: ChatRequest) -> None:
             try:
                 picture = Image.open(io.BytesIO(image.data))
                 picture.load()
-            except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
                 raise Refused(400, f"cannot identify or decode the image: {error}") from error
         if image.label is not None and picture.format != _LABELS[image.label]:
             raise Refused(400, f"the image is labelled {image.label} but is {picture.format}")
@@ -210,13 +210,13 @@ def _check_room(body: dict[str, Any], card: ModelCard) -> None:
                 f"Unsupported parameter: '{name}' is not supported with this model. "
                 "Use 'max_completion_tokens' instead.",
             )
-    if card.max_tokens_field != "max_tokens" and body.get("temperature") not in {None, 1}:
+    if card.max_tokens_field != "max_tokens" and body.get("temperature") not in [None, 1]:
         raise Refused(400, "Unsupported value: 'temperature' does not support other values than 1 with this model.")
 
 
 def _check_message(message: Any, place: str, card: ModelCard) -> tuple[str, list[SentImage]]:
     """The text and the pictures of one message."""
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+    if not isinstance(message, dict) or message.get("role") not in [*_ROLES]:
         raise Refused(400, f"{place}.role: Input should be one of {', '.join(sorted(_ROLES))}")
     content = message.get("content")
     if content is None and message["role"] == "assistant":
@@ -247,7 +247,7 @@ def _check_image(given: Any, where: str) -> SentImage:
         raise Refused(400, f"{where}.image_url: Input should be a dictionary with a url")
     if strange := sorted(set(given) - {"url", "detail"}):
         raise Refused(400, f"{where}.image_url: Extra inputs are not permitted: {', '.join(strange)}")
-    if given.get("detail", "auto") not in {"auto", "low", "high", "original"}:
+    if given.get("detail", "auto") not in ["auto", "low", "high", "original"]:
         raise Refused(400, f"{where}.image_url.detail: Input should be 'auto', 'low', 'high' or 'original'")
     url = given["url"]
     if urlsplit(url[:100]).scheme in {"http", "https"}:

@@ -57,6 +57,7 @@ class LoopbackServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="critical",  # a connection that breaks, or ends with the server, is what was asked for
             access_log=False,
             timeout_graceful_shutdown=1,
         )

@@ -149,6 +149,7 @@ def error_body(status: int, words: str, card: ModelCard | None) -> str:
     if card is not None and (card.region or "").startswith("azure"):
         code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
         kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
+        kind = "rate_limit_error" if code == "rate_limit_exceeded" else kind
         return json.dumps({"error": {"message": words, "type": kind, "param": None, "code": code}})
     return json.dumps({"detail": words})
 

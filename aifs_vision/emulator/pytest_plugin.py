@@ -1,9 +1,11 @@
 """A pytest fixture for the project's users; found by pytest itself once aifs-vision is installed.
 
-def test_reading(aifs_emulator):
-vision = Vision()                        # key and address are in the environment of this test
-assert vision.read("scan.png").ok
-assert len(aifs_emulator.requests) == 1
+    def test_reading(aifs_emulator):
+        vision = Vision()  # key and address are in the environment of this test
+        assert vision.read("scan.png").ok
+        assert len(aifs_emulator.requests) == 1
+
+One server serves the whole session; each test finds it without requests and faults.
 """
 
 from __future__ import annotations

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import pickle
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.load import dumps
 from langchain_core.messages import HumanMessage
 
-from aifs_vision import ResidencyError, SettingsError
+from aifs_vision import (
+    APIConnectionError,
+    AuthenticationError,
+    Limits,
+    ResidencyError,
+    ServiceError,
+    SettingsError,
+)
 from langchain_aifs import AIFSEmbeddings, ChatAIFS
 from tests.pictures import corners, saved
 from tests.poison import POISON, assert_nothing_leaked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision.emulator import Emulator
 
 PNG = base64.b64encode(saved(corners())).decode()
@@ -129,7 +139,7 @@ def test_residency_is_kept(server: Emulator, monkeypatch: pytest.MonkeyPatch) ->
     server.clear()
     with pytest.raises(ResidencyError):
         AIFSEmbeddings(model="text-embedding-ada-002")
-    with pytest.raises(Exception, match=r"[Cc]onnection|residency"):
+    with pytest.raises(ResidencyError):
         ChatAIFS().invoke("Hello", model="gpt-4.1")
     assert not server.requests
 
@@ -153,3 +163,64 @@ def test_exceptions_of_settings_are_picklable() -> None:
     with pytest.raises(SettingsError) as caught:
         ChatAIFS()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own bytes
+
+
+def test_errors_are_those_of_the_tree(server: Emulator) -> None:
+    """A wrong key and a server that is not there give the project's error, with address and remedy, everywhere."""
+
+    async def astreamed(chat: ChatAIFS) -> None:
+        async for _ in chat.astream("Hello"):
+            pass
+
+    calls: list[Callable[[ChatAIFS, AIFSEmbeddings], Any]] = [
+        lambda chat, _: chat.invoke("Hello"),
+        lambda chat, _: list(chat.stream("Hello")),
+        lambda chat, _: asyncio.run(chat.ainvoke("Hello")),
+        lambda chat, _: asyncio.run(astreamed(chat)),
+        lambda _, embeddings: embeddings.embed_query("Rechnung"),
+        lambda _, embeddings: asyncio.run(embeddings.aembed_query("Rechnung")),
+    ]
+    wrong: list[tuple[dict[str, Any], type[Exception]]] = [
+        ({"api_key": "wrong", "base_url": server.base_url}, AuthenticationError),
+        ({"api_key": "k", "base_url": "http://127.0.0.1:9/v2"}, APIConnectionError),
+    ]
+    for settings, kind in wrong:
+        chat, embeddings = ChatAIFS(**settings), AIFSEmbeddings(**settings)
+        for asked in calls:
+            with pytest.raises(kind, match=settings["base_url"]) as raised:
+                asked(chat, embeddings)
+            shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+            assert "Bearer" not in "".join(shown.format())
+
+
+@pytest.mark.usefixtures("environment")
+def test_retries_are_not_multiplied(server: Emulator) -> None:
+    """Whatever `max_retries` says, a failing request is tried four times, by one authority."""
+    server.fail(503, times=50)
+    with pytest.raises(ServiceError):
+        ChatAIFS(max_retries=3).invoke("Hello")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.usefixtures("environment")
+def test_dropped_streams_hold_nobody_up() -> None:
+    """Streams that are left in the middle give their slots back, also when nobody closes them."""
+    chat = ChatAIFS(limits=Limits(in_flight=1))
+    for _ in range(3):
+        for _chunk in chat.stream("Hello"):
+            break
+    kept = chat.stream("Hello")
+    next(kept)
+    assert chat.invoke("Hello").text
+    assert list(kept)
+
+
+@pytest.mark.usefixtures("environment")
+def test_custom_headers_do_not_take_ours_away(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_CUSTOM_HEADERS neither adds a header nor replaces one of ours."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Content-Type: text/plain\nAccept: x\nUser-Agent: y\nX-Poison: z")
+    ChatAIFS().invoke("Hello")
+    (request,) = server.requests
+    assert request.headers["content-type"] == request.headers["accept"] == "application/json"
+    assert request.headers["user-agent"] == "aifs-vision"
+    assert "x-poison" not in request.headers

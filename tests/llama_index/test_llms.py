@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 
-from aifs_vision import ResidencyError, SettingsError
+from aifs_vision import (
+    APIConnectionError,
+    AuthenticationError,
+    Limits,
+    ResidencyError,
+    ServiceError,
+    SettingsError,
+)
 from llama_index_aifs import AIFS, AIFSEmbedding
 from tests.pictures import corners, saved
 from tests.poison import POISON, assert_nothing_leaked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
@@ -137,3 +147,73 @@ def test_embeddings_come_in_order() -> None:
     assert asyncio.run(embedding.aget_text_embedding_batch(texts)) == vectors
     assert embedding.get_query_embedding("Katze") == pytest.approx(vectors[1])
     assert asyncio.run(embedding.aget_query_embedding("Katze")) == pytest.approx(vectors[1])
+
+
+def test_errors_are_those_of_the_tree(server: Emulator) -> None:
+    """A wrong key and a server that is not there give the project's error, with address and remedy, everywhere."""
+
+    async def astreamed(llm: AIFS) -> None:
+        async for _ in await llm.astream_complete("Hello"):
+            pass
+
+    calls: list[Callable[[AIFS, AIFSEmbedding], Any]] = [
+        lambda llm, _: llm.complete("Hello"),
+        lambda llm, _: list(llm.stream_chat(question())),
+        lambda llm, _: asyncio.run(llm.acomplete("Hello")),
+        lambda llm, _: asyncio.run(astreamed(llm)),
+        lambda _, embedding: embedding.get_text_embedding("Rechnung"),
+    ]
+    wrong: list[tuple[dict[str, Any], type[Exception]]] = [
+        ({"api_key": "wrong", "base_url": server.base_url}, AuthenticationError),
+        ({"api_key": "k", "base_url": "http://127.0.0.1:9/v2"}, APIConnectionError),
+    ]
+    for settings, kind in wrong:
+        llm, embedding = AIFS(**settings), AIFSEmbedding(**settings)
+        for asked in calls:
+            with pytest.raises(kind, match=settings["base_url"]):
+                asked(llm, embedding)
+
+
+@pytest.mark.usefixtures("environment")
+def test_retries_are_not_multiplied(server: Emulator) -> None:
+    """Whatever `max_retries` says, a failing request is tried four times, by one authority."""
+    server.fail(503, times=50)
+    with pytest.raises(ServiceError):
+        AIFS(max_retries=3).complete("Hello")
+    assert len(server.requests) == 4
+
+
+@pytest.mark.usefixtures("environment")
+def test_dropped_streams_hold_nobody_up() -> None:
+    """Streams that are left in the middle give their slots back, also when nobody closes them."""
+    llm = AIFS(limits=Limits(in_flight=1))
+
+    async def leave() -> None:
+        async for _ in await llm.astream_complete("Hello"):
+            break
+
+    for _ in range(2):
+        for _answer in llm.stream_complete("Hello"):
+            break
+        asyncio.run(leave())
+    assert llm.complete("Hello").text
+
+
+@pytest.mark.parametrize("kind", [AIFS, AIFSEmbedding])
+def test_copies_keep_their_settings_but_not_the_key(
+    server: Emulator, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """A pickled or rebuilt object goes where the first one went, whatever the environment says; its key stays here."""
+    monkeypatch.setenv("AIFS_BASE_URL", "http://127.0.0.1:9/v2")
+    first = kind(
+        base_url=server.base_url, api_key=server.api_key, residency="germany", limits=Limits(in_flight=3), timeout=7.0
+    )
+    pickled, stored = pickle.dumps(first), json.dumps(first.to_dict())
+    assert server.api_key.encode() not in pickled
+    assert server.api_key not in stored + repr(first) + repr(first.__pydantic_private__)
+    monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    for again in (pickle.loads(pickled), kind.from_dict(json.loads(stored))):  # noqa: S301 - our own
+        assert (again.residency, again.limits, again.timeout) == ("germany", Limits(in_flight=3), 7.0)
+        answer = again.complete("Hello").text if kind is AIFS else again.get_text_embedding("Rechnung")
+        assert answer
+    assert len(server.requests) == 2
