@@ -129,16 +129,19 @@ class _Way:
         line = line_of(self.settings, model, Limits.chosen(self._limits, card, self._plan))
         own = httpx.Request(request.method, request.url, headers=self._headers(request, asked), content=body)
         name = f"{model!r} at {self.settings.base_url}" if model else str(request.url)
-        stream = asked.get("stream") is True
+        stream, timeout = asked.get("stream") is True, self._timeout(request)
         try:
-            answer = await send(
-                own, Call(line=line, cost=_cost(asked, card), timeout=self.settings.timeout, stream=stream)
-            )
+            answer = await send(own, Call(line=line, cost=_cost(asked, card), timeout=timeout, stream=stream))
         except httpx.RequestError as error:
             raise connection_error(error, name) from error.with_traceback(None)
         if answer.is_closed and not answer.is_success:
             answer.extensions[_ERROR] = refusal(answer, name)
         return answer
+
+    def _timeout(self, request: httpx.Request) -> float:
+        """Seconds this request may take: the SDK's, which may be of one call alone, or those of the settings."""
+        given = request.extensions.get("timeout") or {}
+        return given.get("read") or self.settings.timeout
 
     def _headers(self, request: httpx.Request, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
         dropped = _NOT_SENT | self._custom_headers | _custom_headers()

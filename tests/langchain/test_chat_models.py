@@ -14,6 +14,7 @@ from langchain_core.messages import HumanMessage
 
 from aifs_vision import (
     APIConnectionError,
+    APITimeoutError,
     AuthenticationError,
     Limits,
     ResidencyError,
@@ -224,3 +225,12 @@ def test_custom_headers_do_not_take_ours_away(server: Emulator, monkeypatch: pyt
     assert request.headers["content-type"] == request.headers["accept"] == "application/json"
     assert request.headers["user-agent"] == "aifs-vision"
     assert "x-poison" not in request.headers
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_call_may_have_its_own_timeout(server: Emulator) -> None:
+    """`timeout=` of one call bounds that call: the answer that stalls is given up, as often as timeouts are."""
+    server.fail("stall", times=9)
+    with pytest.raises(APITimeoutError, match=r"within 0\.1 s"):
+        ChatAIFS().invoke("Hello", timeout=0.1)
+    assert len(server.requests) == 2
