@@ -28,6 +28,7 @@ from aifs_vision._errors import (
     BadRequestError,
     ImageAccessError,
     ImageBrokenError,
+    ImageEncryptedError,
     ImageError,
     ImageFormatError,
     ImageNotFoundError,
@@ -49,12 +50,15 @@ if TYPE_CHECKING:
     from aifs_vision._clients import async_http_client, error_behind, http_client
     from aifs_vision._embedder import TextEmbedder
     from aifs_vision._engine import Vision
-    from aifs_vision._formats import IMAGE_SUFFIXES
+    from aifs_vision._folders import find_images
+    from aifs_vision._formats import IMAGE_SUFFIXES, READABLE_SUFFIXES
+    from aifs_vision._frames import Frames
+    from aifs_vision._guards import ImageLimits
     from aifs_vision._limits import Limits
     from aifs_vision._readings import Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import OnError, Run
-    from aifs_vision._sources import Frames, Source, find_images, is_source
+    from aifs_vision._sources import Source, is_source
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens
 
@@ -63,6 +67,7 @@ __all__ = [
     "DESCRIBE",
     "IMAGE_SUFFIXES",
     "OCR",
+    "READABLE_SUFFIXES",
     "AIFSError",
     "APIConnectionError",
     "APIError",
@@ -75,8 +80,10 @@ __all__ = [
     "Frames",
     "ImageAccessError",
     "ImageBrokenError",
+    "ImageEncryptedError",
     "ImageError",
     "ImageFormatError",
+    "ImageLimits",
     "ImageNotFoundError",
     "ImageRule",
     "ImageTooLargeError",
@@ -120,8 +127,11 @@ _HOMES = {
     "_readings": "Reading Usage",
     "_report": "Failure RunReport",
     "_run": "OnError Run",
-    "_formats": "IMAGE_SUFFIXES",
-    "_sources": "Frames Source find_images is_source",
+    "_folders": "find_images",
+    "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
+    "_frames": "Frames",
+    "_guards": "ImageLimits",
+    "_sources": "Source is_source",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens",
 }

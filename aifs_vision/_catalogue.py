@@ -36,13 +36,18 @@ class ImageRule:
         family: the rule's name in the catalogue, for example "qwen3-vl".
         kind: "grid", "tiles", "patches", "crops", "fixed" or "pixels"; says which numbers count.
         numbers: the rule's constants; pixels, tokens or factors, as the kind has it.
-        source: where the rule was published.
+        formats: MIME types that the model's host takes.
+        max_bytes: of one image, before base64, that it takes at most.
+        source, limits_source: where the rule was published, and where formats and bytes were.
     """
 
     family: str
     kind: str
     numbers: Mapping[str, float] = field(hash=False)
+    formats: tuple[str, ...]
+    max_bytes: int
     source: str
+    limits_source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,9 @@ class ModelCard:
         image_rule: how pictures become tokens; the default model's for unknown models.
         dimensions: the width of an embedding; None for other kinds.
         max_tokens_field: the request field that bounds the answer.
+        tools, schema, reasoning: whether it calls functions, keeps to a JSON schema in `response_format`, and
+            thinks before it answers (which uses up tokens of the answer); None where the service does not say.
+        aliases: other names it is found by, besides any upper or lower case.
         known: False when the catalogue does not have the model.
     """
 
@@ -89,7 +97,21 @@ class ModelCard:
     image_rule: ImageRule | None
     dimensions: int | None
     max_tokens_field: str
+    tools: bool | None
+    schema: bool | None
+    reasoning: bool | None
+    aliases: tuple[str, ...]
     known: bool
+
+    @property
+    def image_formats(self) -> tuple[str, ...]:
+        """MIME types of images that the model's host takes; none where it takes no images."""
+        return self.image_rule.formats if self.image_rule else ()
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Bytes of one image, before base64, that the host takes at most."""
+        return self.image_rule.max_bytes if self.image_rule else 0
 
     def allowed_in(self, residency: str | None) -> bool:
         """Whether data sent to this model stays where `residency` wants it; an unknown region never does."""
@@ -106,7 +128,7 @@ def model_card(name: str) -> ModelCard:
     """The card of a model, by its full name or the short one of the guides ("gpt-4.1").
 
     A model the catalogue does not have gets a card of careful defaults (`known=False`): no region, no price,
-    no limits, and the image rule of the default model.
+    no limits, and the image rule of the family its name speaks of, or else of the default model.
     """
     cards = catalogue()
     return cards.get(name) or cards.get(_full_names().get(name.lower(), "")) or _unknown(name)
@@ -122,11 +144,15 @@ def region_residency(region: str | None) -> str | None:
 def catalogue() -> Mapping[str, ModelCard]:
     """Every model of the catalogue, by its full name."""
     data = _load()
-    rules = {
-        family: ImageRule(family=family, kind=rule["kind"], numbers=rule["numbers"], source=rule["source"])
-        for family, rule in data["image_rules"].items()
+    return MappingProxyType({name: _card(name, entry, _rules()) for name, entry in data["models"].items()})
+
+
+@lru_cache(maxsize=1)
+def _rules() -> Mapping[str, ImageRule]:
+    rules: dict[str, dict[str, Any]] = _load()["image_rules"]
+    return {
+        family: ImageRule(family=family, **rule | {"formats": tuple(rule["formats"])}) for family, rule in rules.items()
     }
-    return MappingProxyType({name: _card(name, entry, rules) for name, entry in data["models"].items()})
 
 
 @lru_cache(maxsize=1)
@@ -142,8 +168,9 @@ def _load() -> dict[str, Any]:
     return data
 
 
-def _card(name: str, entry: dict[str, Any], rules: dict[str, ImageRule]) -> ModelCard:
-    rule = entry.get("image_rule")
+def _card(name: str, entry: dict[str, Any], rules: Mapping[str, ImageRule]) -> ModelCard:
+    rule, supports = entry.get("image_rule"), entry.get("supports", {})
+    undated = _DATED.sub("", name)
     return ModelCard(
         name=name,
         display_name=entry["display_name"],
@@ -159,6 +186,10 @@ def _card(name: str, entry: dict[str, Any], rules: dict[str, ImageRule]) -> Mode
         image_rule=rules[rule] if rule else None,
         dimensions=entry.get("dimensions"),
         max_tokens_field=entry.get("max_tokens_field", "max_tokens"),
+        tools=supports.get("tools"),
+        schema=supports.get("schema"),
+        reasoning=supports.get("reasoning"),
+        aliases=(undated,) if undated != name else (),
         known=True,
     )
 
@@ -166,6 +197,8 @@ def _card(name: str, entry: dict[str, Any], rules: dict[str, ImageRule]) -> Mode
 @lru_cache(maxsize=64)
 def _unknown(name: str) -> ModelCard:
     default = catalogue()[_load()["default_model"]]
+    own_name = name.lower().rpartition("/")[2]
+    rule = next((rule for start, rule in _load()["rules_by_name"] if own_name.startswith(start)), None)
     return ModelCard(
         name=name,
         display_name=name,
@@ -178,9 +211,13 @@ def _unknown(name: str) -> ModelCard:
         output_eur=None,
         allowances={},
         takes_images=True,
-        image_rule=default.image_rule,
+        image_rule=_rules()[rule] if rule else default.image_rule,
         dimensions=None,
         max_tokens_field="max_tokens",
+        tools=None,
+        schema=None,
+        reasoning=None,
+        aliases=(),
         known=False,
     )
 

@@ -10,28 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import ResidencyError, SettingsError, SeveralPagesError
+from aifs_vision._folders import spread
+from aifs_vision._guards import ImageLimits
 from aifs_vision._limits import Limits
 from aifs_vision._listing import list_models
 from aifs_vision._loop import call, call_async
 from aifs_vision._reader import FrameReader
 from aifs_vision._run import Run, Work
 from aifs_vision._settings import choose_plan, resolve
-from aifs_vision._sources import spread
 from aifs_vision._tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from aifs_vision._frames import Frames
     from aifs_vision._readings import Reading
     from aifs_vision._run import OnError
-    from aifs_vision._sources import Frames, Source
+    from aifs_vision._sources import Source
 
 __all__ = ["DEFAULT_MODEL", "Vision"]
 
 DEFAULT_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
 
 _ON_ERROR = ("raise", "skip", "keep")
-_FRAMES = ("first", "all")
+_FRAMES = ("auto", "first", "all", "scenes")
 
 
 class Vision:
@@ -52,6 +54,7 @@ class Vision:
         limits: other limits than the plan's.
         queue: send to `/queue`, where the service works requests off in the background; give it more timeout.
         timeout: seconds one request may take.
+        image_limits: how large files and pictures may be that are opened.
 
     Raises:
         SettingsError: no key, a setting that cannot be right, or a model that takes no images.
@@ -69,6 +72,7 @@ class Vision:
         limits: Limits | None = None,
         queue: bool = False,
         timeout: float = 120.0,
+        image_limits: ImageLimits | None = None,
     ) -> None:
         self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
         self._plan = choose_plan(plan)
@@ -78,6 +82,7 @@ class Vision:
         if not self._card.allowed_in(self._settings.residency):
             raise ResidencyError(model, self._card.region, str(self._settings.residency))
         self._limits = Limits.chosen(limits, self._card, self._plan)
+        self._image_limits = image_limits or ImageLimits()
 
     @classmethod
     def of(cls, vision: Vision | None, **options: Any) -> Vision:
@@ -134,7 +139,7 @@ class Vision:
         *,
         on_error: OnError = "raise",
         ordered: bool = True,
-        frames: Frames = "first",
+        frames: Frames = "auto",
         glob: str = "**/*",
         progress: bool = False,
     ) -> Run:
@@ -147,8 +152,10 @@ class Vision:
             on_error: "raise" the first failure at its place in the order, "skip" failures (logged and in the
                 report), or "keep" them as readings with their status and error.
             ordered: False gives each reading as soon as it is there.
-            frames: of animated pictures the "first" frame or "all"; pages are always all read.
-            glob: which files of a folder; hidden ones are left out.
+            frames: which frames of animated pictures and videos; pages of documents are always all read. "auto"
+                takes the first of an animation and eight of a video, "first" and "all" mean both, a number so
+                many at even times, "scenes" up to sixteen, each the first of another scene.
+            glob: which files of a folder; hidden ones are left out, and PDF files and videos unless it names them.
             progress: show on stderr how far the run is; nicely where rich (extra `cli`) and a terminal are there.
 
         While it is iterated it raises what `read()` raises, if `on_error` is "raise"; and whatever `on_error` is,
@@ -160,8 +167,8 @@ class Vision:
         """
         if on_error not in _ON_ERROR:
             raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
-        if frames not in _FRAMES:
-            raise SettingsError.bad_choice("frames", frames, _FRAMES)
+        if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+            raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
         if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
             raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
         work = Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered, watched=progress)
@@ -188,6 +195,7 @@ class Vision:
             "plan": self._plan,
             "limits": self._limits,
             "timeout": self._settings.timeout,
+            "image_limits": self._image_limits,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -205,6 +213,7 @@ class Vision:
             model=self._model,
             card=self._card,
             limits=self._limits,
+            image_limits=self._image_limits,
             task=Task.of(task),
         )
 

@@ -8,8 +8,9 @@ AIFSError
 │   ├── ImageAccessError        it is there, but may not or cannot be read
 │   ├── ImageFormatError        its bytes are not a picture of a known format
 │   ├── ImageBrokenError        a known format, but the decoder gives up
+│   ├── ImageEncryptedError     a PDF that opens with a password only
 │   ├── ImageTooSmallError      too few pixels to show anything
-│   ├── ImageTooLargeError      more pixels than may be decoded
+│   ├── ImageTooLargeError      more bytes, pixels or pages than `ImageLimits` lets through
 │   └── SeveralPagesError       one reading was asked for, the source has several pages
 ├── APIError                    the service said no, or nothing
 │   ├── BadRequestError         400, 422 and every other refusal of the request itself
@@ -45,6 +46,7 @@ __all__ = [
     "BadRequestError",
     "ImageAccessError",
     "ImageBrokenError",
+    "ImageEncryptedError",
     "ImageError",
     "ImageFormatError",
     "ImageNotFoundError",
@@ -166,11 +168,18 @@ class ImageFormatError(ImageError):
     """Its bytes are not a picture of a known format, whatever its name says."""
 
     def __init__(self, source: str, found: str, *, remedy: str = "") -> None:
+        known = "it reads JPEG, PNG, GIF, WebP, BMP, TIFF, JPEG 2000, PPM, ICO, AVIF, HEIC, PDF and videos"
         super().__init__(
             source,
-            f"{found} is not a picture this project reads "
-            f"({remedy or 'it reads JPEG, PNG, GIF, WebP, BMP and TIFF, told by their first bytes'}).",
+            f"{found} is not a picture this project reads ({remedy or f'{known}, told by their first bytes'}).",
         )
+
+    @classmethod
+    def needs(cls, source: str, found: str, extra: str) -> Self:
+        """A format whose decoder comes with an extra that is not installed."""
+        error = cls(source, found)
+        error.args = (f"{source}: reading {found} needs the extra {extra!r}: pip install 'aifs-vision[{extra}]'",)
+        return error
 
 
 class ImageBrokenError(ImageError):
@@ -178,6 +187,13 @@ class ImageBrokenError(ImageError):
 
     def __init__(self, source: str, kind: str, reason: str, *, page: int | None = None) -> None:
         super().__init__(source, f"this {kind} is damaged or cut off ({reason}). Get the whole file again.", page=page)
+
+
+class ImageEncryptedError(ImageError):
+    """A PDF that opens with a password only."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source, "this PDF is protected with a password. Save a copy without it, and read that.")
 
 
 class ImageTooSmallError(ImageError):
@@ -193,16 +209,19 @@ class ImageTooSmallError(ImageError):
 
 
 class ImageTooLargeError(ImageError):
-    """More pixels than may be decoded: a mistake, a bomb, or a picture that must be cut first."""
+    """More than `ImageLimits` lets through: a mistake, a bomb, or a file whose owner knows better.
 
-    def __init__(self, source: str, width: int, height: int, limit: int, *, page: int | None = None) -> None:
+    `limit` names the bound, for example "max_pixels".
+    """
+
+    def __init__(self, source: str, what: str, limit: str, most: float, *, page: int | None = None) -> None:
         super().__init__(
             source,
-            f"{width} x {height} px is more than the {limit:,} pixels that are decoded at most. "
-            "Shrink or cut the picture first.",
+            f"{what}; {limit} is {most:,}. Shrink or cut it first, or, where the file can be trusted, raise the bound: "
+            f"image_limits=ImageLimits({limit}=...).",
             page=page,
         )
-        self.width, self.height = width, height
+        self.limit = limit
 
 
 class SeveralPagesError(ImageError):

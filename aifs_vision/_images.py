@@ -1,68 +1,53 @@
-"""Frame -> PreparedImage: upright, opaque, shrunk to what the model sees, encoded, free of metadata."""
+"""Frame -> PreparedImage: upright, opaque, in sRGB, shrunk to what the model sees, encoded, free of metadata."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aifs_vision._errors import ImageBrokenError, ImageTooLargeError, ImageTooSmallError
-from aifs_vision._formats import JPEG, PNG, Format, decoding, open_picture
+from aifs_vision import _pdf, _video
+from aifs_vision._colours import changes_colours, in_srgb, is_grey, opaque
+from aifs_vision._decoders import decoding, load, open_picture
+from aifs_vision._encoding import encoded
+from aifs_vision._formats import JPEG, PDF, PNG, VIDEOS
+from aifs_vision._frames import Frame, lies_sideways, page_of
+from aifs_vision._layout import layout, usual_size
+from aifs_vision._lines import blank_rows, x_height
+from aifs_vision._resizing import resized
 from aifs_vision._tokens import visible_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from aifs_vision._catalogue import ModelCard
+    from aifs_vision._guards import ImageLimits
+    from aifs_vision._layout import Layout
     from aifs_vision._tasks import Task
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE", "Frame", "PreparedImage", "lies_sideways", "prepare"]
+__all__ = ["PreparedImage", "prepare"]
 
-MAX_PIXELS = 89_478_485
-"""Pixels decoded at most: the bound of Pillow's own bomb check, a quarter of a GiB at three bytes a pixel."""
-
-MIN_SIDE = 8
-"""Pixels a side needs at least: less shows neither a letter nor a thing, and some hosts answer 400."""
-
-_FEW_COLOURS = 32  # up to here a page is drawn rather than photographed, and PNG keeps it smaller and exact
 _UNCHANGED_MODES = frozenset({"1", "L", "P", "RGB"})
-_RANGES = (1.0, 255.0, 65_535.0)  # the largest values of greys as floats, of 8 bits and of 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """One picture of a source, not yet decoded; made by `_sources.frames()`.
-
-    Attributes:
-        source: what the user gave, as the text that goes into readings.
-        page, total_pages: counted from 1.
-        width, height: px, upright; None for a URL.
-        kind: the format of `data`; None for a URL or a picture that came decoded.
-        sha256: digest of the source's bytes (of its pixels, if it came decoded); None for a URL.
-        orientation: EXIF's, 1 to 8: how the pixels of `data` are to be turned.
-        data, picture, url: what there is to send; exactly one of them is set. `data` has no metadata any more.
-    """
-
-    source: str
-    page: int = 1
-    total_pages: int = 1
-    width: int | None = None
-    height: int | None = None
-    kind: Format | None = None
-    sha256: str | None = None
-    orientation: int = 1
-    data: bytes | None = field(default=None, repr=False)
-    picture: Image.Image | None = field(default=None, repr=False)
-    url: str | None = None
+_HEAVY = 256 * 1024  # bytes above which a PNG is sent as it is only if it has less than a byte for each pixel
+_DEEP, _DEPTH_AT = 16, 24  # bits a channel, and where a PNG says how many it has
+_SLACK = 0.1  # of a band's height: how far a cut is moved to find a gap between two lines
+_GAP = 0.002  # of a band's height: rows without ink that are such a gap
+_SHARED = 0.14  # of a band's height: what two bands both have where there is no gap
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedImage:
-    """What is sent for a frame: either encoded bytes with the label that fits them, or the user's URL.
+    """What is sent for a frame, or for one of its bands: encoded bytes with the label that fits them, or a URL.
 
-    `width` and `height` are px as sent (None for a URL); `sha256` is the digest of `data`; `mime_type` is its
-    label ("" for a URL).
+    Attributes:
+        data: the encoded picture; b"" for a URL.
+        mime_type: its label; "" for a URL.
+        width, height: px as sent; None for a URL.
+        sha256: digest of `data`; None for a URL.
+        source, page, total_pages: of the frame.
+        band, bands: which part of the page this is, counted from 1 at its top.
+        shared: what part of it, from 0 to 1, the band above shows, too.
+        url: the user's URL, passed on.
     """
 
     data: bytes = field(repr=False)
@@ -73,110 +58,96 @@ class PreparedImage:
     source: str
     page: int
     total_pages: int
+    band: int = 1
+    bands: int = 1
+    shared: float = 0.0
     url: str | None = None
 
 
-def prepare(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
-    """The picture as `task` and `card` can use it.
+def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> list[PreparedImage]:
+    """The picture as `task` and `card` can use it: one image, or the bands that a page of small print is cut into.
 
-    Shrunk so that its longer side is at most `task.long_side` px and no larger than the model sees, never
-    enlarged; turned upright by its EXIF orientation; transparency laid on white; all metadata dropped. Bytes
-    that need no change are sent as they are, after they have been decoded once to be sure they are whole.
+    Shrunk so that its longer side is at most `task.long_side` px (`task.dense_side` for small print) and no larger
+    than the model sees, never enlarged; turned upright by its EXIF orientation; transparency laid on white; other
+    colour spaces turned into sRGB; all metadata dropped. Bytes that need no change are sent as they are, after
+    they have been decoded once to be sure they are whole.
 
     Raises:
         ImageTooLargeError, ImageTooSmallError: by the size in its header, before it is decoded.
         ImageBrokenError: the decoder gives up.
     """
     if frame.url is not None:
-        return _prepared(frame, b"", None, None)
-    check_size(frame)
-    if frame.picture is not None:
-        size = _target(frame, card, task)
-        data, kind = _encode(_resized(_plain(frame.picture, frame), size))
-        return _prepared(frame, data, kind, size)
-    return _prepare_file(frame, card, task)
-
-
-def check_size(frame: Frame) -> None:
-    """Refuses a frame by the size in its header.
-
-    Raises:
-        ImageTooLargeError, ImageTooSmallError
-    """
+        return [_prepared(frame, data=b"", mime_type="", url=frame.url)]
     width, height = frame.width or 0, frame.height or 0
-    if min(width, height) < MIN_SIDE:
-        raise ImageTooSmallError(frame.source, width, height, MIN_SIDE, page=_page(frame))
-    if width * height > MAX_PIXELS:
-        raise ImageTooLargeError(frame.source, width, height, MAX_PIXELS, page=_page(frame))
+    limits.check_size(frame.source, width, height, page=page_of(frame), drawn=frame.kind is PDF)
+    plan = layout(width, height, card, task)
+    with decoding(frame.source, frame.kind, page_of(frame)):
+        if plan.size == (width, height):
+            decoded = _decoded(frame, plan.size)
+            if _is_sendable(decoded, frame, card):
+                return [_unchanged(frame)]
+            return _encoded(frame, _plain(frame, decoded), plan, card)
+        if not task.dense_side:
+            return _encoded(frame, _plain(frame, _decoded(frame, plan.size)), plan, card)
+        # Print may be too small for the usual size: it is looked at, at no less than that size.
+        picture = _plain(frame, _decoded(frame, max(plan.size, usual_size(width, height, task))))
+        letters = x_height(picture.pixels)
+        plan = layout(width, height, card, task, letters and letters * width / picture.pixels.width)
+        if plan.width > picture.pixels.width or (frame.kind is PDF and plan.size != picture.pixels.size):
+            picture = _plain(frame, _decoded(frame, plan.size))
+        return _encoded(frame, picture, plan, card)
 
 
-def _prepare_file(frame: Frame, card: ModelCard, task: Task) -> PreparedImage:
+@dataclass(frozen=True, kw_only=True)
+class _Plain:
+    """Upright pixels, L, RGB or CMYK, and the profile of their colours."""
+
+    pixels: Image.Image
+    profile: bytes | None
+
+
+def _decoded(frame: Frame, size: tuple[int, int]) -> Image.Image:
+    """The pixels of a frame: drawn at `size`, or decoded at no less than `size` where there is a short cut to it."""
     kind, data = frame.kind, frame.data
+    if frame.picture is not None:
+        frame.picture.load()
+        return frame.picture
     assert kind is not None  # noqa: S101 - frames() sets both or neither
     assert data is not None  # noqa: S101
-    size = _target(frame, card, task)
-    with decoding(frame.source, kind, _page(frame)):
-        picture = open_picture(data, kind, page=frame.page)
-        if kind is JPEG and size != (frame.width, frame.height):
-            # The decoder itself halves a large picture, several times faster than a later resize.
-            picture.draft(None, size[::-1] if lies_sideways(frame.orientation) else size)
-        picture.load()
-        unchanged = picture.size == size and frame.orientation == 1 and picture.mode in _UNCHANGED_MODES
-        if unchanged and _is_sendable(picture, kind, frame):
-            return _prepared(frame, data, kind, size)
-        upright = _turned(_plain(picture, frame), frame.orientation)
-        encoded, encoding = _encode(_resized(upright, size))
-    return _prepared(frame, encoded, encoding, size)
+    if kind is PDF:
+        return _pdf.draw_page(frame.source, data, frame.page, size)
+    if kind in VIDEOS:
+        return _video.picture_at(frame.source, data, kind, frame.time or 0.0)
+    picture = open_picture(data, kind, page=frame.page if frame.total_pages > 1 else None)
+    if kind is JPEG and size != (frame.width, frame.height):
+        # The decoder itself halves a large picture, several times faster than a later resize.
+        picture.draft(None, size[::-1] if lies_sideways(frame.orientation) else size)
+    load(picture)
+    return picture
 
 
-def _is_sendable(picture: Image.Image, kind: Format, frame: Frame) -> bool:
-    """Whether a model takes the bytes of this file as they are."""
-    return kind in (JPEG, PNG) and frame.total_pages == 1 and not picture.has_transparency_data
+def _is_sendable(picture: Image.Image, frame: Frame, card: ModelCard) -> bool:
+    """Whether a model takes the bytes of this file as they are, and nothing in them is to be changed."""
+    data, kind = frame.data, frame.kind
+    if data is None or kind is None or kind.mime_type not in card.image_formats or not frame.clean:
+        return False
+    if frame.total_pages > 1 or frame.orientation != 1 or picture.has_transparency_data:
+        return False
+    if kind is PNG and (data[_DEPTH_AT] == _DEEP or len(data) > max(_HEAVY, picture.width * picture.height)):
+        return False
+    return (
+        picture.mode in _UNCHANGED_MODES
+        and len(data) <= card.max_image_bytes
+        and not (frame.profile and changes_colours(frame.profile, picture.mode))
+    )
 
 
-def lies_sideways(orientation: int) -> bool:
-    """Whether this EXIF orientation swaps width and height."""
-    return orientation >= 5  # noqa: PLR2004 - EXIF 2.3, tag 274
-
-
-def _target(frame: Frame, card: ModelCard, task: Task) -> tuple[int, int]:
-    width, height = frame.width or 0, frame.height or 0
-    scale = min(1.0, task.long_side / max(width, height))
-    return visible_size(card, max(1, round(width * scale)), max(1, round(height * scale)))
-
-
-def _plain(picture: Image.Image, frame: Frame) -> Image.Image:
-    """The picture as L or RGB, what was transparent as white."""
-    from PIL import Image
-
-    if picture.mode in {"I", "F"} or picture.mode.startswith("I;16"):
-        return _eight_bits(picture)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        ground = Image.new("RGB", layer.size, "white")
-        ground.paste(layer, mask=layer.getchannel("A"))
-        return ground
-    if picture.mode in {"L", "RGB"}:
-        return picture
-    try:
-        return picture.convert("L" if picture.mode == "1" else "RGB")
-    except ValueError as error:
-        raise ImageBrokenError(frame.source, picture.mode, str(error), page=_page(frame)) from error
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Deep greys as L: by the range that 1, 8 or 16 bits would have, where all values lie in it."""
-    wide = picture.convert("F")
-    darkest, lightest = (float(bound) for bound in wide.getextrema())  # type: ignore[arg-type]
-    if picture.mode.startswith("I;16"):
-        low, high = 0.0, _RANGES[-1]
-    elif darkest < 0 or lightest > _RANGES[-1]:
-        low, high = darkest, lightest
-    else:
-        floats = picture.mode == "F"
-        low, high = 0.0, next(bound for bound in _RANGES[0 if floats else 1 :] if lightest <= bound)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return wide.point(lambda value: value * scale - low * scale).convert("L")
+def _plain(frame: Frame, picture: Image.Image) -> _Plain:
+    profile = frame.profile or picture.info.get("icc_profile")
+    pixels = _turned(opaque(picture), frame.orientation)
+    if pixels.mode == "RGB" and not profile and is_grey(pixels):
+        pixels = pixels.getchannel(0)
+    return _Plain(pixels=pixels, profile=profile if isinstance(profile, bytes) else None)
 
 
 def _turned(picture: Image.Image, value: int) -> Image.Image:
@@ -194,44 +165,53 @@ def _turned(picture: Image.Image, value: int) -> Image.Image:
     return picture.transpose(turns[value]) if value in turns else picture
 
 
-def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    from PIL import Image
-
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-
-
-def _encode(picture: Image.Image) -> tuple[bytes, Format]:
-    """JPEG q92 4:4:4; PNG where a drawing of few colours becomes smaller by it. No metadata in either."""
-    if picture.info:  # encoders take comments and profiles from there; the user's own picture keeps its
-        picture = picture.copy()
-        picture.info = {}
-    jpeg = _saved(picture, "JPEG", quality=92, subsampling=0)
-    if picture.getcolors(_FEW_COLOURS) is not None:
-        png = _saved(picture, "PNG")
-        if len(png) <= len(jpeg):
-            return png, PNG
-    return jpeg, JPEG
+def _encoded(frame: Frame, picture: _Plain, plan: Layout, card: ModelCard) -> list[PreparedImage]:
+    whole = in_srgb(resized(picture.pixels, plan.size), picture.profile)
+    images = []
+    parts = _bands(whole, plan.bands)
+    for number, (top, bottom) in enumerate(parts, start=1):
+        band = whole if len(parts) == 1 else whole.crop((0, top, whole.width, bottom))
+        band = resized(band, visible_size(card, *band.size))
+        data, kind, size = encoded(band, card.max_image_bytes)
+        above = parts[number - 2][1] if number > 1 else top
+        part = {"band": number, "bands": len(parts), "shared": (above - top) / (bottom - top)}
+        images.append(_prepared(frame, data=data, mime_type=kind.mime_type, size=size, **part))
+    return images
 
 
-def _saved(picture: Image.Image, encoding: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, encoding, **options)
-    return buffer.getvalue()
+def _bands(picture: Image.Image, count: int) -> list[tuple[int, int]]:
+    """The (top, bottom) rows of so many bands: cut in gaps between lines, or else sharing some lines."""
+    height, parts, top = picture.height / count, [], 0
+    for number in range(1, count):
+        ideal, slack = round(number * height), round(height * _SLACK)
+        gap = blank_rows(picture, max(top, ideal - slack), min(picture.height, ideal + slack))
+        if gap is not None and gap[1] - gap[0] >= max(2.0, height * _GAP):
+            bottom = following = sum(gap) // 2
+        else:
+            half = round(height * _SHARED / 2)
+            bottom, following = min(picture.height, ideal + half), max(top, ideal - half)
+        parts.append((top, bottom))
+        top = following
+    return [*parts, (top, picture.height)]
 
 
-def _prepared(frame: Frame, data: bytes, kind: Format | None, size: tuple[int, int] | None) -> PreparedImage:
+def _unchanged(frame: Frame) -> PreparedImage:
+    assert frame.kind is not None  # noqa: S101 - a file, or it would not be sendable
+    size = (frame.width or 0, frame.height or 0)
+    return _prepared(frame, data=frame.data or b"", mime_type=frame.kind.mime_type, size=size)
+
+
+def _prepared(
+    frame: Frame, *, data: bytes, mime_type: str, size: tuple[int, int] | None = None, **more: Any
+) -> PreparedImage:
     return PreparedImage(
         data=data,
-        mime_type=kind.mime_type if kind else "",
+        mime_type=mime_type,
         width=size[0] if size else None,
         height=size[1] if size else None,
-        sha256=hashlib.sha256(data).hexdigest() if kind else None,
+        sha256=hashlib.sha256(data).hexdigest() if size else None,
         source=frame.source,
         page=frame.page,
         total_pages=frame.total_pages,
-        url=frame.url,
+        **more,
     )
-
-
-def _page(frame: Frame) -> int | None:
-    return frame.page if frame.total_pages > 1 else None

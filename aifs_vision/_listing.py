@@ -39,6 +39,7 @@ def _merged(entry: dict[str, Any]) -> ModelCard:
         return card
     region = said.get("deployment_region") or card.region
     inputs = said.get("input_modalities")
+    takes_images = "image" in inputs if isinstance(inputs, list) else card.takes_images
     return replace(
         card,
         name=str(entry["id"]),
@@ -48,5 +49,6 @@ def _merged(entry: dict[str, Any]) -> ModelCard:
         context_window=said.get("max_sequence_length") or card.context_window,
         max_output_tokens=said.get("max_output_length") or card.max_output_tokens,
         dimensions=said.get("hidden_size") if card.kind == "embedding" else None,
-        takes_images="image" in inputs if isinstance(inputs, list) else card.takes_images,
+        takes_images=takes_images,
+        image_rule=(card.image_rule or model_card("").image_rule) if takes_images else None,
     )

@@ -7,11 +7,14 @@ import struct
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._errors import ImageBrokenError, ImageFormatError, ImageTooLargeError
-from aifs_vision._images import MAX_PIXELS
+from aifs_vision._errors import ImageBrokenError, ImageFormatError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from aifs_vision._guards import ImageLimits
+
+__all__ = ["NPY_MAGIC", "picture_of_npy"]
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -20,12 +23,12 @@ _BYTES = {"|u1": 1, "|b1": 1, "<u2": 2}
 _HEADER_MOST = 10_000  # bytes; NumPy's own bound for a header that is evaluated
 
 
-def picture_of_npy(source: str, data: bytes) -> Image.Image:
+def picture_of_npy(source: str, data: bytes, limits: ImageLimits) -> Image.Image:
     """The picture of an array of shape (height, width[, 1 to 4]), of 8 bits or bool; grey also of 16 bits.
 
     Raises:
         ImageFormatError: an array that is no picture.
-        ImageTooLargeError: by its shape, before its bytes are looked at.
+        ImageTooSmallError, ImageTooLargeError: by its shape, before its bytes are looked at.
         ImageBrokenError: a damaged header, or fewer bytes than the shape needs.
     """
     from PIL import Image
@@ -37,8 +40,7 @@ def picture_of_npy(source: str, data: bytes) -> Image.Image:
         remedy = "arrays of shape (height, width[, 1 to 4]) of uint8 or bool are pictures"
         raise ImageFormatError(source, f"an array of shape {shape} and type {kind!r}", remedy=remedy)
     height, width = shape[:2]
-    if height * width > MAX_PIXELS:
-        raise ImageTooLargeError(source, width, height, MAX_PIXELS)
+    limits.check_size(source, width, height)
     if len(body) < prod(shape) * _BYTES[kind]:
         raise ImageBrokenError(source, "NumPy array", f"{len(body)} bytes for shape {shape}")
     if kind == "<u2":

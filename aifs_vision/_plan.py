@@ -7,13 +7,13 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aifs_vision._images import prepare
+from aifs_vision._layout import BANDS
 from aifs_vision._limits import Cost
 from aifs_vision._tokens import image_tokens, text_tokens
 
 if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
-    from aifs_vision._images import Frame, PreparedImage
+    from aifs_vision._images import PreparedImage
     from aifs_vision._tasks import Task
 
 __all__ = ["Plan", "plan"]
@@ -39,7 +39,7 @@ class Plan:
 def plan(image: PreparedImage, model: str, card: ModelCard, task: Task, *, room: int) -> Plan:
     """The request for a prepared picture; `room` is the most tokens the answer may have."""
     picture = {"url": image.url or _URL_MARK}
-    if task.detail is not None:
+    if task.detail is not None and task.detail != BANDS:
         picture["detail"] = task.detail
     # The picture first: models read the instruction in the light of it.
     content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": task.prompt}]
@@ -57,9 +57,3 @@ def plan(image: PreparedImage, model: str, card: ModelCard, task: Task, *, room:
         body=text,
         cost=Cost(input_tokens=image_tokens(card, *size) + text_tokens(task.prompt), output_tokens=room * _ANSWERED),
     )
-
-
-def prepare_and_plan(frame: Frame, model: str, card: ModelCard, task: Task) -> tuple[PreparedImage, Plan]:
-    """The work of the CPU pool for one frame, in one go."""
-    image = prepare(frame, card, task)
-    return image, plan(image, model, card, task, room=task.max_tokens)

@@ -45,9 +45,11 @@ class Reading:
         status: "ok" and "empty" are results; every other one is a failure, and `error` says why.
         error: the failure, or None.
         source: what the user gave: the path or URL as given, or a name made of the bytes' digest.
-        page, total_pages: which page or frame of the source this is, counted from 1.
+        page, total_pages: which page or frame of the source this is, counted from 1, also where not all frames
+            of a video are read.
         width, height: px of the page or frame as it is to be looked at; None where the picture was not
             opened (URLs, unreadable files).
+        time: seconds from the start of a video to this frame; None for everything else.
         mime_type: the type of the source's bytes, by their first bytes; None where they were not read.
         image_sha256: digest of the source's bytes, in hex; None where they were not read.
         model, task, prompt_version: who was asked what.
@@ -67,6 +69,7 @@ class Reading:
     total_pages: int = 1
     width: int | None = None
     height: int | None = None
+    time: float | None = None
     mime_type: str | None = None
     image_sha256: str | None = None
     model: str
@@ -87,18 +90,20 @@ class Reading:
         """Whether this is a result: status "ok" or "empty"."""
         return self.status in RESULTS
 
-    def metadata(self) -> dict[str, str | int]:
+    def metadata(self) -> dict[str, str | int | float]:
         """What belongs beside the text in an index: scalars only, the same on every run over the same image.
 
         The keys are source, page, total_pages, width, height, mime_type, image_sha256, model, task,
-        prompt_version and status; `error` is added to failures. What is not known is left out.
+        prompt_version and status; `time` is added to frames of videos and `error` to failures. What is not known
+        is left out.
         """
-        known: dict[str, str | int | None] = {
+        known: dict[str, str | int | float | None] = {
             "source": self.source,
             "page": self.page,
             "total_pages": self.total_pages,
             "width": self.width,
             "height": self.height,
+            "time": self.time,
             "mime_type": self.mime_type,
             "image_sha256": self.image_sha256,
             "model": self.model,

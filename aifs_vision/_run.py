@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aifs_vision._images import Frame
+    from aifs_vision._frames import Frame, Frames
     from aifs_vision._readings import Reading
-    from aifs_vision._sources import Frames, Source
+    from aifs_vision._sources import Source
 
     Outcome = Reading | BaseException | None
 
@@ -45,7 +45,7 @@ class Reader(Protocol):
     def in_flight(self) -> int:
         """How many frames may be asked about at once."""
 
-    def open(self, source: Source, animation: Frames) -> list[Frame]:
+    def open(self, source: Source, wanted: Frames) -> list[Frame]:
         """The frames of a source; called in a worker thread. Raises AIFSError where there are none."""
 
     def read(self, frame: Frame) -> Awaitable[Reading]:
@@ -143,13 +143,13 @@ class Work:
         reader: Reader,
         sources: Iterator[Source],
         on_error: OnError,
-        animation: Frames,
+        wanted: Frames,
         *,
         ordered: bool,
         watched: bool,
     ) -> None:
         self._reader, self._sources = reader, sources
-        self._on_error, self._animation, self._ordered = on_error, animation, ordered
+        self._on_error, self._wanted, self._ordered = on_error, wanted, ordered
         self._watched = watched
         self._progress: Progress | None = None
         self._tally = Tally()
@@ -252,7 +252,7 @@ class Work:
 
         def opened() -> list[Frame] | Reading:
             try:
-                return self._reader.open(source, self._animation)
+                return self._reader.open(source, self._wanted)
             except AIFSError as error:
                 return self._reader.failed(source, error)
 

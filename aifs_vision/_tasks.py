@@ -17,10 +17,9 @@ __all__ = ["CAPTION", "DESCRIBE", "NO_TEXT", "OCR", "Task"]
 NO_TEXT = "[no text]"
 """What a model is told to answer for a picture without text; it becomes the status "empty"."""
 
-_PAGE_SIDE, _PICTURE_SIDE = (
-    1536,
-    1024,
-)  # px; pipelines: OCR gains nothing above the one, captions above the other
+# px: recognition gains nothing above the first, captions nothing above the second; small print needs the third.
+_PAGE_SIDE, _PICTURE_SIDE, _DENSE_SIDE = 1536, 1024, 2048
+_DETAILS = ("low", "high", "auto", "bands")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,14 @@ class Task:
         prompt: what the model is told, after the picture.
         max_tokens: room for the answer; it is given more once where that was not enough.
         long_side: px to which the picture's longer side is shrunk (never enlarged).
-        detail: the `detail` sent with the picture ("low", "high", "auto"), or None for the service's default.
+        dense_side: px that a page with small print may have instead, or a tall one as many pixels as such a page;
+            None where print does not matter.
+        detail: the `detail` sent with the picture ("low", "high", "auto"); "bands" cuts a page into overlapping
+            bands that are read one by one, wherever that shows more of it; None does so by itself where the print
+            would be too small otherwise, if the task is `transcribes`. The columns of a page are cut, too, and
+            their parts then come in the order of the bands.
+        transcribes: whether the answer is the text of the picture from its top to its foot, so that the answers
+            for its bands, one after the other, are the answer for the whole.
         schema: the pydantic model to fill, or None for plain text.
     """
 
@@ -46,15 +52,23 @@ class Task:
     prompt: str
     max_tokens: int
     long_side: int
+    dense_side: int | None = None
     detail: str | None = None
+    transcribes: bool = False
     schema: type[BaseModel] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
             raise SettingsError.bad_choice("prompt", self.prompt, ("a question or an instruction",))
-        if self.max_tokens < 1 or self.long_side < 1:
-            number = "max_tokens" if self.max_tokens < 1 else "long_side"
-            raise SettingsError.bad_number(f"Task.{number}", getattr(self, number), "it is at least 1")
+        for number in ("max_tokens", "long_side", "dense_side"):
+            value = getattr(self, number)
+            if value is not None and value < 1:
+                raise SettingsError.bad_number(f"Task.{number}", value, "it is at least 1")
+        if self.detail is not None and self.detail not in _DETAILS:
+            raise SettingsError.bad_choice("Task.detail", self.detail, _DETAILS)
+        if self.detail == "bands" and self.schema is not None:
+            message = "the data found in each band would have to be made one; take a larger long_side"
+            raise SettingsError.bad_number("Task.detail", "bands", message)
 
     @classmethod
     def of(cls, task: str | Task) -> Task:
@@ -82,6 +96,7 @@ class Task:
             prompt=question,
             max_tokens=max_tokens,
             long_side=_PAGE_SIDE,
+            dense_side=_DENSE_SIDE,
         )
 
     @classmethod
@@ -102,6 +117,7 @@ class Task:
             prompt=_EXTRACT_PROMPT,
             max_tokens=max_tokens,
             long_side=_PAGE_SIDE,
+            dense_side=_DENSE_SIDE,
             schema=schema,
         )
 
@@ -112,6 +128,15 @@ class Task:
             name=f"{self.name}-{language.lower()}",
             prompt=f"{self.prompt}\nWrite in {language}; text in the image keeps its own language.",
         )
+
+    def sized(self, long_side: int) -> Task:
+        """The same task with pictures of at most this many px on their longer side, also for small print."""
+        return replace(self, long_side=long_side, dense_side=self.dense_side and long_side)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a page may be read in bands."""
+        return self.detail == "bands" or (self.detail is None and self.transcribes)
 
     def response_format(self) -> dict[str, Any] | None:
         """The request's `response_format`: the JSON schema of what to fill, or None for plain text."""
@@ -128,7 +153,9 @@ class Task:
             self.prompt,
             self.max_tokens,
             self.long_side,
+            self.dense_side,
             self.detail,
+            self.transcribes,
             self.response_format(),
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
@@ -161,6 +188,8 @@ OCR = Task(
 If there is no text in the image, answer exactly {NO_TEXT}""",
     max_tokens=2_048,
     long_side=_PAGE_SIDE,
+    dense_side=_DENSE_SIDE,
+    transcribes=True,
 )
 
 DESCRIBE = Task(
@@ -172,6 +201,7 @@ Then, after an empty line: {_TRANSCRIBE} No comment, no code fence. \
 If there is no text in the image, end after the description.""",
     max_tokens=2_400,
     long_side=_PAGE_SIDE,
+    dense_side=_DENSE_SIDE,
 )
 
 _BY_NAME = {task.name: task for task in (CAPTION, OCR, DESCRIBE)}

@@ -34,7 +34,7 @@ def reading(vision: Vision, picture: Image.Image, path: Path) -> None:
     assert_type(read.text, str)
     assert_type(read.usage, Usage)
     assert_type(read.data, Any)
-    assert_type(read.metadata(), dict[str, str | int])
+    assert_type(read.metadata(), dict[str, str | int | float])
     assert_type(vision.models(), list[ModelCard])
 
 

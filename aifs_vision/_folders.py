@@ -1,0 +1,103 @@
+"""Folders and iterables -> single sources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aifs_vision._errors import ImageAccessError, ImageNotFoundError
+from aifs_vision._formats import HEAD, IMAGE_SUFFIXES, PICTURES, READABLE_SUFFIXES, sniff
+from aifs_vision._sources import has_scheme, is_source, printable
+
+if TYPE_CHECKING:
+    from aifs_vision._sources import Source
+
+__all__ = ["find_images", "spread"]
+
+
+def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path]:
+    """The image files below a folder that match `glob`, sorted by path; hidden ones are left out.
+
+    A file counts by its suffix, in upper or lower case, or by its first bytes; one that only claims to be a
+    picture is listed too, so that its error is reported and not the file lost. PDF files and videos, which can
+    have a great many pages, are listed where a `glob` of one's own matches them, such as "**/*.pdf".
+
+    Raises:
+        ImageNotFoundError: no such folder, or no image in it.
+        ImageAccessError: the folder, or one below it, cannot be listed.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise ImageNotFoundError(os.fspath(folder))
+    if root.is_file():
+        return [root]
+    chosen = None if glob == "**/*" else set(root.glob(glob))
+    suffixes = IMAGE_SUFFIXES if chosen is None else READABLE_SUFFIXES
+    found = sorted(
+        path
+        for path in _files_below(root)
+        if (chosen is None or path in chosen) and (path.suffix.lower() in suffixes or _looks_like_image(path))
+    )
+    if not found:
+        known = ", ".join(sorted(suffixes))
+        raise ImageNotFoundError(os.fspath(folder), f"no images match {glob!r} there (known: {known}).")
+    return found
+
+
+def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source]:
+    """Single sources, one after the other: a lone source as it is, a folder as its images.
+
+    Raises:
+        ImageNotFoundError: a lone path that does not exist, or a folder without images.
+        ImageAccessError: a folder that cannot be listed.
+    """
+    alone = is_source(sources) or not isinstance(sources, Iterable)
+    if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
+        raise ImageNotFoundError(printable(os.fspath(sources)))
+    for source in (sources,) if alone else sources:  # type: ignore[union-attr]
+        if isinstance(source, (str, os.PathLike)) and _is_folder(source):
+            yield from find_images(source, glob)
+        else:
+            yield source  # type: ignore[misc]
+
+
+# -- Folders -----------------------------------------------------------------------------------------------
+
+
+def _is_folder(source: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.isdir(source)  # noqa: PTH112 - a text need not become a Path
+    except ValueError:  # a null byte: no folder, and reading it will say so
+        return False
+
+
+def _is_missing_path(source: str | os.PathLike[str]) -> bool:
+    text = os.fspath(source)
+    if has_scheme(text):
+        return False
+    try:
+        return not os.path.lexists(text)
+    except ValueError:
+        return True
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise ImageAccessError(str(error.filename), error.strerror or str(error)) from error
+
+    for folder, below, names in os.walk(root, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _looks_like_image(path: Path) -> bool:
+    """Whether a file without a telling suffix begins like a picture; what cannot be opened does not."""
+    if path.suffix.lower() not in {"", ".bin", ".dat", ".tmp"} or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(HEAD)) in PICTURES
+    except OSError:
+        return False

@@ -1,0 +1,89 @@
+"""Lines of print in a picture: how tall their letters are, and where a page can be cut between them.
+
+Both are read from how dark the rows of pixels are, which Pillow sums up; nothing is recognised.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["blank_rows", "x_height"]
+
+_STRIPS = 6  # side by side: wide enough for some words, narrow enough for columns and a slight tilt
+_GROUND, _INK = 0.9, 0.02  # of the rows are darker than paper, and as dark as the middle of a line
+_CONTRAST = 12  # levels between the two; less is a blank strip
+_LINE = 0.4  # of the way from paper to ink: above it lie the rows between the tops and the feet of small letters
+_LEAST, _MOST = 3, 1 / 16  # px, and of the picture's height: lower is dust, taller is a picture or a headline
+_ENOUGH, _ALIKE = 8, 0.5  # lines to be sure that it is print, and the share of them of about the same height
+
+_COLUMNS = 48  # parts of a row in which ink is looked for
+_SPECK = 6  # levels darker than paper, on average over a part, that are ink and not paper
+
+
+def x_height(picture: Image.Image) -> float | None:
+    """The height in px of letters without tails, such as x, in most of the print; None where there is none.
+
+    The rows of a line of print are darkest between the tops and the feet of its small letters. Lines tilted by
+    more than about two degrees run into each other and are not found.
+    """
+    from PIL import Image
+
+    if picture.height < _LEAST / _MOST:
+        return None
+    strips = picture.convert("L").resize((_STRIPS, picture.height), Image.Resampling.BOX).tobytes()
+    heights: list[int] = []
+    for strip in range(_STRIPS):
+        heights += _dark_runs(strips[strip::_STRIPS])
+    lines = sorted(height for height in heights if _LEAST <= height <= picture.height * _MOST)
+    if len(lines) < _ENOUGH:
+        return None
+    middle = _weighted_median(lines)
+    alike = [height for height in lines if 0.6 * middle <= height <= 1.6 * middle]
+    return sum(alike) / len(alike) if sum(alike) >= _ALIKE * sum(lines) else None
+
+
+def _dark_runs(rows: bytes) -> list[int]:
+    """How many rows on end are dark, for each such run; `rows` has the mean of each row, 0 to 255."""
+    ranked = sorted(rows)
+    paper, ink = ranked[int(_GROUND * len(ranked))], ranked[int(_INK * len(ranked))]
+    if paper < 128:  # noqa: PLR2004 - half of white: light letters on a dark ground
+        paper, ink = ranked[int((1 - _GROUND) * len(ranked))], ranked[int((1 - _INK) * len(ranked)) - 1]
+    if abs(paper - ink) < _CONTRAST:
+        return []
+    border = paper - (paper - ink) * _LINE
+    dark = bytes((level < border) == (ink < paper) for level in range(256))
+    return [len(run) for run in rows.translate(dark).split(b"\0") if run]
+
+
+def _weighted_median(heights: list[int]) -> int:
+    """The height that half of all dark rows do not exceed: many specks weigh less than a few lines."""
+    half, seen = sum(heights) / 2, 0
+    for height in heights:
+        seen += height
+        if seen >= half:
+            return height
+    return heights[-1]
+
+
+def blank_rows(picture: Image.Image, top: int, bottom: int) -> tuple[int, int] | None:
+    """The tallest run of rows without any ink between two rows of a picture, as (first, last + 1); None without one."""
+    from PIL import Image
+
+    grey = picture.convert("L").crop((0, top, picture.width, bottom))
+    ranked = sorted(grey.resize((_COLUMNS, grey.height), Image.Resampling.BOX).tobytes())
+    paper = ranked[int(_GROUND * len(ranked))]
+    parts = grey.resize((_COLUMNS, grey.height), Image.Resampling.BOX)
+    inked = parts.point(bytes(abs(level - paper) > _SPECK for level in range(256))).tobytes()
+    best, start = (0, 0), None
+    for row in range(grey.height + 1):
+        blank = row < grey.height and not any(inked[row * _COLUMNS : (row + 1) * _COLUMNS])
+        if blank and start is None:
+            start = row
+        elif not blank and start is not None:
+            best = max(best, (row - start, start))
+            start = None
+    length, first = best
+    return (top + first, top + first + length) if length else None
