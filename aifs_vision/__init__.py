@@ -57,10 +57,11 @@ if TYPE_CHECKING:
     from aifs_vision._limits import Limits
     from aifs_vision._readings import Reading, Usage
     from aifs_vision._report import Failure, RunReport
-    from aifs_vision._run import OnError, Run
+    from aifs_vision._run import Run
     from aifs_vision._sources import Source, is_source
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens
+    from aifs_vision._work import OnError
 
 __all__ = [
     "CAPTION",
@@ -126,7 +127,7 @@ _HOMES = {
     "_limits": "Limits",
     "_readings": "Reading Usage",
     "_report": "Failure RunReport",
-    "_run": "OnError Run",
+    "_run": "Run",
     "_folders": "find_images",
     "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
     "_frames": "Frames",
@@ -134,6 +135,7 @@ _HOMES = {
     "_sources": "Source is_source",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens",
+    "_work": "OnError",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Verdict", "judge"]
 
+# What hosts call an answer that is complete: OpenAI and vLLM; Anthropic and Mistral behind some gateways.
+_FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "eos"})
 _FENCED = re.compile(r"\A\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -50,14 +52,19 @@ def judge(answer: Any, task: Task) -> Verdict:
     choice, message = _choice_of(answer)
     text, usage = _text_of(message), _usage_of(answer)
     finish = choice.get("finish_reason")
+    said = text or ""
     if message.get("refusal"):
-        return Verdict(status="refused", text=text, reason=str(message["refusal"]), usage=usage)
+        return Verdict(status="refused", text=said, reason=str(message["refusal"]), usage=usage)
     if finish == "content_filter":
         reason = "the service's content filter stopped the answer"
-        return Verdict(status="filtered", text=text, reason=reason, usage=usage)
+        return Verdict(status="filtered", text=said, reason=reason, usage=usage)
     if finish == "length":
         reason = "the answer did not fit into its max_tokens"
-        return Verdict(status="truncated", text=text, reason=reason, usage=usage)
+        return Verdict(status="truncated", text=said, reason=reason, usage=usage)
+    if finish not in _FINISHED or choice.get("error"):
+        raise UnexpectedAnswerError(f"The model did not finish: finish_reason is {finish!r}", detail=said[:200])
+    if text is None:
+        raise UnexpectedAnswerError("The model answered without a text", detail=json.dumps(message)[:200])
     if task.schema is not None:
         return _typed(text, task.schema, usage)
     if _says_nothing(text):
@@ -79,12 +86,13 @@ def _choice_of(answer: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return choice, message
 
 
-def _text_of(message: Mapping[str, Any]) -> str:
-    """The content, which some hosts give as a list of parts."""
+def _text_of(message: Mapping[str, Any]) -> str | None:
+    """The content, which some hosts give as a list of parts; None where there is none."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content.strip() if isinstance(content, str) else ""
+        texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        content = "".join(texts) if texts else None
+    return content.strip() if isinstance(content, str) else None
 
 
 def _usage_of(answer: Mapping[str, Any]) -> Usage:

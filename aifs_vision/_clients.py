@@ -126,6 +126,8 @@ class _Way:
         card = model_card(model)
         if model:
             self.check_residency(card)
+        elif body and self.settings.residency is not None:
+            raise ResidencyError("(not named in a way this client reads)", None, self.settings.residency)
         line = line_of(self.settings, model, Limits.chosen(self._limits, card, self._plan))
         own = httpx.Request(request.method, request.url, headers=self._headers(request, asked), content=body)
         name = f"{model!r} at {self.settings.base_url}" if model else str(request.url)
@@ -135,7 +137,7 @@ class _Way:
         except httpx.RequestError as error:
             raise connection_error(error, name) from error.with_traceback(None)
         if answer.is_closed and not answer.is_success:
-            answer.extensions[_ERROR] = refusal(answer, name)
+            answer.extensions[_ERROR] = refusal(answer, name, self.settings)
         return answer
 
     def _timeout(self, request: httpx.Request) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def opaque(picture: Image.Image) -> Image.Image:
     from PIL import Image
 
     if picture.mode in {"I", "F"} or picture.mode.startswith("I;16"):
-        return _eight_bits(picture)
+        return _on_white(picture, _eight_bits(picture))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         ground = Image.new("RGB", layer.size, "white")
@@ -89,6 +90,19 @@ def _transform(profile: bytes, mode: str) -> Any | None:
         return None
     before, after = tried.convert("RGB").tobytes(), turned.tobytes()
     return transform if max(abs(a - b) for a, b in zip(before, after, strict=True)) > _ALIKE else None
+
+
+def _on_white(deep: Image.Image, grey: Image.Image) -> Image.Image:
+    """A grey picture with white where the deep one it was made of has the level that means transparent."""
+    from PIL import Image
+
+    level = deep.info.get("transparency")
+    if not isinstance(level, int) or deep.mode not in {"I;16", "I"}:
+        return grey
+    levels = array("H" if deep.mode == "I;16" else "i", deep.tobytes())
+    see_through = bytes(255 * (value == level) for value in levels)
+    grey.paste(255, mask=Image.frombytes("L", deep.size, see_through))
+    return grey
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

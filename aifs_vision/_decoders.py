@@ -31,9 +31,18 @@ def decoding(source: str, kind: Format | None, page: int | None = None) -> Itera
         if kind is None or not kind.extra:
             raise
         raise ImageFormatError.needs(source, kind.name, kind.extra) from error
+    except _bomb_errors() as error:
+        raise ImageBrokenError(source, kind.name if kind else "PIL image", str(error), page=page) from error
     except _DECODER_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise ImageBrokenError(source, kind.name if kind else "PIL image", reason, page=page) from error
+
+
+def _bomb_errors() -> tuple[type[Exception], ...]:
+    """What Pillow raises of itself where a frame inside a file is larger than the file said."""
+    from PIL import Image
+
+    return Image.DecompressionBombError, Image.DecompressionBombWarning
 
 
 def open_picture(data: bytes, kind: Format, *, page: int | None = None) -> ImageFile:

@@ -16,17 +16,18 @@ from aifs_vision._limits import Limits
 from aifs_vision._listing import list_models
 from aifs_vision._loop import call, call_async
 from aifs_vision._reader import FrameReader
-from aifs_vision._run import Run, Work
+from aifs_vision._run import Run
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._tasks import Task
+from aifs_vision._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aifs_vision._frames import Frames
     from aifs_vision._readings import Reading
-    from aifs_vision._run import OnError
     from aifs_vision._sources import Source
+    from aifs_vision._work import OnError
 
 __all__ = ["DEFAULT_MODEL", "Vision"]
 
@@ -76,6 +77,10 @@ class Vision:
     ) -> None:
         self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
         self._plan = choose_plan(plan)
+        if not isinstance(model, str) or not model:
+            raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
+        if image_limits is not None and not isinstance(image_limits, ImageLimits):
+            raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
         self._model, self._card = model, model_card(model)
         if not self._card.takes_images:
             raise SettingsError.blind_model(model)

@@ -101,7 +101,7 @@ class SettingsError(AIFSError):
     @classmethod
     def bad_base_url(cls, value: object, where: str) -> Self:
         """An address that is not http(s)://host; a password in it is not shown."""
-        shown = re.sub(r"//[^/@]*@", "//***@", value) if isinstance(value, str) else value
+        shown = _without_secrets(value) if isinstance(value, str) else value
         return cls(
             f"The address {shown!r} from {where} is not a URL of the form 'https://host/v2'. "
             "Set AIFS_BASE_URL or pass base_url=..., with its scheme."
@@ -118,12 +118,27 @@ class SettingsError(AIFSError):
         return cls(f"{name}={value!r} is not possible: {rule}.")
 
     @classmethod
+    def bad_route(cls, proxy: str | None, reason: str) -> Self:
+        """A proxy or certificates, named by the environment, that cannot be used; a password is not shown."""
+        via = f"through the proxy {_without_secrets(proxy)!r}" if proxy else "with the certificates it names"
+        return cls(
+            f"No way to the service {via}: {_without_secrets(reason)}. "
+            "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR."
+        )
+
+    @classmethod
     def blind_model(cls, model: str) -> Self:
         """A model of the catalogue that takes no images."""
         return cls(
             f"The model {model!r} does not take images. Choose one that does, for example "
             "'Qwen3-VL-30B-A3B-Instruct-FP8' (Germany) or 'gpt-4.1' (EU)."
         )
+
+
+def _without_secrets(address: str) -> str:
+    """An address without user, password and query, whatever is wrong with its form."""
+    bare = re.sub(r"\?.*", "?***", address, flags=re.DOTALL)
+    return re.sub(r"^(\w+:/*)?.*@", r"\1***@", bare, flags=re.DOTALL)
 
 
 class ResidencyError(SettingsError):

@@ -49,7 +49,7 @@ async def exchange(
     except httpx.RequestError as error:
         raise _counted(connection_error(error, asked), request) from error.with_traceback(None)
     if response.status_code != _OK:
-        raise _counted(refusal(response, asked), request)
+        raise _counted(refusal(response, asked, settings), request)
     return json.loads(response.content), request.extensions["attempts"]
 
 
@@ -78,11 +78,11 @@ def connection_error(error: httpx.RequestError, asked: str) -> APIError:
     return APIConnectionError(f"No connection to {asked}", detail=words)
 
 
-def refusal(response: httpx.Response, asked: str) -> APIError:
-    """The error of the tree for an answer that is a refusal."""
+def refusal(response: httpx.Response, asked: str, settings: Settings) -> APIError:
+    """The error of the tree for an answer that is a refusal; a key that the service repeats is not shown."""
     return error_of_status(
         response.status_code,
-        detail=_words_of(response.text),
+        detail=_words_of(response.text).replace(settings.api_key.reveal(), str(settings.api_key)),
         request_id=response.headers.get("x-request-id"),
         asked=asked,
     )
@@ -95,7 +95,7 @@ def _words_of(body: str) -> str:
     """The service's words in either body shape; a gateway's HTML page says nothing worth showing."""
     try:
         said = _said_by(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         said = "" if body.lstrip().startswith("<") else body
     return said.strip()[:_WORDS_SHOWN]
 
@@ -115,5 +115,6 @@ def _said_by(body: Any) -> str:
 def _validation_error(entry: Any) -> str:
     if not isinstance(entry, dict):
         return str(entry)
-    place = ".".join(map(str, entry.get("loc", ())))
+    where = entry.get("loc")
+    place = ".".join(map(str, where)) if isinstance(where, list) else ""
     return f"{place}: {entry.get('msg', '')}" if place else str(entry.get("msg", entry))

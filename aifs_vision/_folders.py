@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aifs_vision._errors import ImageAccessError, ImageNotFoundError
+from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
 from aifs_vision._formats import HEAD, IMAGE_SUFFIXES, PICTURES, READABLE_SUFFIXES, sniff
 from aifs_vision._sources import has_scheme, is_source, printable
 
 if TYPE_CHECKING:
     from aifs_vision._sources import Source
 
-__all__ = ["find_images", "spread"]
+__all__ = ["Unreadable", "find_images", "spread"]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A folder among the sources that has nothing to read, and why."""
+
+    error: ImageError
 
 
 def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path]:
@@ -27,13 +36,21 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     Raises:
         ImageNotFoundError: no such folder, or no image in it.
         ImageAccessError: the folder, or one below it, cannot be listed.
+        SettingsError: a `glob` that is no pattern.
     """
     root = Path(folder)
-    if not root.exists():
-        raise ImageNotFoundError(os.fspath(folder))
-    if root.is_file():
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte
+        raise ImageNotFoundError(printable(os.fspath(folder))) from None
+    except OSError as error:
+        raise ImageAccessError(printable(os.fspath(folder)), error.strerror or str(error)) from error
+    if not stat.S_ISDIR(mode):
         return [root]
-    chosen = None if glob == "**/*" else set(root.glob(glob))
+    try:
+        chosen = None if glob == "**/*" else set(root.glob(glob))
+    except (ValueError, NotImplementedError) as error:
+        raise SettingsError.bad_number("glob", glob, str(error)) from error
     suffixes = IMAGE_SUFFIXES if chosen is None else READABLE_SUFFIXES
     found = sorted(
         path
@@ -46,19 +63,26 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     return found
 
 
-def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source]:
+def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source | Unreadable]:
     """Single sources, one after the other: a lone source as it is, a folder as its images.
 
+    A folder among others that has no images, or cannot be listed, is `Unreadable`, and the others are unharmed.
+
     Raises:
-        ImageNotFoundError: a lone path that does not exist, or a folder without images.
-        ImageAccessError: a folder that cannot be listed.
+        ImageNotFoundError: a lone path that does not exist, or a lone folder without images.
+        ImageAccessError: a lone folder that cannot be listed.
     """
     alone = is_source(sources) or not isinstance(sources, Iterable)
     if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
         raise ImageNotFoundError(printable(os.fspath(sources)))
     for source in (sources,) if alone else sources:  # type: ignore[union-attr]
         if isinstance(source, (str, os.PathLike)) and _is_folder(source):
-            yield from find_images(source, glob)
+            try:
+                yield from find_images(source, glob)
+            except ImageError as error:
+                if alone:
+                    raise
+                yield Unreadable(error)
         else:
             yield source  # type: ignore[misc]
 
@@ -78,9 +102,12 @@ def _is_missing_path(source: str | os.PathLike[str]) -> bool:
     if has_scheme(text):
         return False
     try:
-        return not os.path.lexists(text)
-    except ValueError:
+        os.lstat(text)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
+    except OSError:  # what may not be looked at is there, perhaps; reading it will say so
+        return False
+    return False
 
 
 def _files_below(root: Path) -> Iterator[Path]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from aifs_vision import _pdf, _video
 from aifs_vision._decoders import decoding, has_page, open_picture
 from aifs_vision._errors import ImageFormatError
-from aifs_vision._formats import AVIF, PDF, VIDEOS, Format, name_of_bytes, sniff
+from aifs_vision._formats import AVIF, JPEG, PDF, PNG, VIDEOS, WEBP, Format, name_of_bytes, sniff
 from aifs_vision._metadata import stripped
 from aifs_vision._npy import NPY_MAGIC, picture_of_npy
 
 if TYPE_CHECKING:
     from PIL import Image
-    from PIL.ImageFile import ImageFile
 
     from aifs_vision._guards import ImageLimits
 
-__all__ = ["Frame", "Frames", "frame_of_picture", "frames_of_bytes", "lies_sideways", "page_of"]
+__all__ = ["Frame", "Frames", "frame_of_picture", "frames_of_bytes", "lies_sideways", "orientation_of", "page_of"]
 
 Frames = Literal["auto", "first", "all", "scenes"] | int
 """Which frames of an animation or video are read; pages of a document are always all read.
@@ -99,9 +99,19 @@ def frames_of_bytes(name: str, data: bytes, wanted: Frames, limits: ImageLimits)
     return _frames_of_picture(Frame(source=name, kind=kind, sha256=digest, data=data), wanted, limits)
 
 
-def frame_of_picture(picture: Image.Image, name: str, digest: str) -> Frame:
+def frame_of_picture(picture: Image.Image, name: str, digest: str, *, orientation: int = 1) -> Frame:
     """The frame of a picture that came decoded."""
-    return Frame(source=name, width=picture.width, height=picture.height, sha256=digest, picture=picture)
+    width, height = picture.size[::-1] if lies_sideways(orientation) else picture.size
+    return Frame(source=name, width=width, height=height, sha256=digest, orientation=orientation, picture=picture)
+
+
+def orientation_of(picture: Image.Image) -> int:
+    """The EXIF orientation as Pillow has it, 1 to 8; 1 where there is none or its data is damaged."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def _frames_of_picture(whole: Frame, wanted: Frames, limits: ImageLimits) -> list[Frame]:
@@ -112,7 +122,9 @@ def _frames_of_picture(whole: Frame, wanted: Frames, limits: ImageLimits) -> lis
     bare = stripped(data, kind, animated=not still)
     with decoding(whole.source, kind):
         picture = open_picture(bare.data, kind)
-        orientation = _orientation(picture) if kind is AVIF else bare.orientation
+        # Of AVIF Pillow tells the turning as EXIF does; of what could not be stripped it may know what we do not.
+        asked = kind is AVIF or (kind in {JPEG, PNG, WEBP} and not bare.clean)
+        orientation = orientation_of(picture) if asked else bare.orientation
         upright = replace(whole, orientation=orientation, profile=bare.profile, clean=bare.clean, data=bare.data)
         if kind.pages:
             sizes = [picture.size]
@@ -129,12 +141,6 @@ def _frames_of_picture(whole: Frame, wanted: Frames, limits: ImageLimits) -> lis
     if lies_sideways(orientation):
         numbered = [(number, (height, width)) for number, (width, height) in numbered]
     return [replace(upright, page=n, total_pages=total, width=w, height=h) for n, (w, h) in numbered]
-
-
-def _orientation(picture: ImageFile) -> int:
-    """Pillow gives what AVIF says of turning and mirroring as an EXIF orientation."""
-    value = picture.getexif().get(_ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
 
 
 def _chosen(total: int, wanted: Frames) -> range | list[int]:

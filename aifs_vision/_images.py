@@ -32,7 +32,7 @@ _HEAVY = 256 * 1024  # bytes above which a PNG is sent as it is only if it has l
 _DEEP, _DEPTH_AT = 16, 24  # bits a channel, and where a PNG says how many it has
 _SLACK = 0.1  # of a band's height: how far a cut is moved to find a gap between two lines
 _GAP = 0.002  # of a band's height: rows without ink that are such a gap
-_SHARED = 0.14  # of a band's height: what two bands both have where there is no gap
+_SHARED = 0.22  # of a band's height: what two bands both have where there is no gap, as on a page askew
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ __all__ = ["joined"]
 
 _LOOKED_AT = 14  # lines at the end of one band and at the start of the next
 _ALIKE = 0.75  # of two lines that are the same line, read twice
-_STRAY = 2  # lines cut through by the edge of a band, which may stand there as anything
-_SURPRISE = 0.5  # of a line that two bands share: how much each line more or less than expected counts against it
+_STRAY = 6  # lines cut through by the edge of a band, on a page askew, which may stand there as anything
+_STRAYED = 0.6  # of a shared line: what each such line counts against the place
+_SURPLUS, _SHORTAGE = 2.0, 0.2  # the same for each shared line more, or less, than expected: tables repeat themselves
 
 
 def joined(texts: Sequence[str], shared: Sequence[float]) -> str:
@@ -28,11 +30,14 @@ def joined(texts: Sequence[str], shared: Sequence[float]) -> str:
     Where no line is found twice, nothing is left out.
     """
     lines: list[str] = []
+    above = 0
     for text, part in zip(texts, shared, strict=True):
         following = text.splitlines()
-        if part and lines:
-            lines, following = _without_doubles(lines, following, part * len(following))
+        count = sum(bool(line.strip()) for line in following)
+        if part and lines:  # the denser of two bands says better how many lines their common part has
+            lines, following = _without_doubles(lines, following, part * max(count, above))
         lines += following
+        above = count
     return "\n".join(lines).strip()
 
 
@@ -40,14 +45,15 @@ def _without_doubles(upper: list[str], lower: list[str], expected: float) -> tup
     """Both, where the lines they share are left in `upper` only, and cut lines in neither."""
     tail = [at for at, line in enumerate(upper) if line.strip()][-_LOOKED_AT:]
     head = [at for at, line in enumerate(lower) if line.strip()][:_LOOKED_AT]
-    best, worth = None, 0.0
+    best, worth = None, -math.inf
     for first in range(len(tail)):
         for begin in range(min(_STRAY, len(head))):
             run = _run(upper, lower, tail[first:], head[begin:])
             for length in range(run, 0, -1):
                 stray = len(tail) - first - length
-                value = length - _SURPRISE * abs(length - expected) - stray * _SURPRISE
-                if stray < _STRAY and (best is None or value > worth):
+                odd = length - expected
+                value = length - max(_SURPLUS * odd, -_SHORTAGE * odd) - (stray + begin) * _STRAYED
+                if stray < _STRAY and value > worth:
                     best, worth = (tail[first + length - 1], head[begin + length - 1]), value
     if best is None:
         return upper, lower

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aifs_vision._guards import MIN_SIDE
 from aifs_vision._tokens import visible_size
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def layout(width: int, height: int, card: ModelCard, task: Task, x_height: float
         task: how long the longer side may be, also for small print, and whether bands may be cut.
         x_height: of the print, in px of this picture; None where there is none, or it was not looked for.
     """
-    usual = min(1.0, task.long_side / max(width, height))
+    least = min(1.0, MIN_SIDE / min(width, height))  # of a thin strip nothing would be left
+    usual = max(least, min(1.0, task.long_side / max(width, height)))
     if x_height:
         needed = min(1.0, _LEGIBLE / x_height)
     else:

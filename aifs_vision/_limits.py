@@ -41,7 +41,7 @@ class Limits:
     patience: float = 600.0
 
     def __post_init__(self) -> None:
-        if self.patience is None or not self.patience >= 0:
+        if not isinstance(self.patience, (int, float)) or not self.patience >= 0:
             raise SettingsError.bad_number("Limits.patience", self.patience, "it is a number of seconds")
         for name in ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"):
             value = getattr(self, name)

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["blank_rows", "x_height"]
 
-_STRIPS = 6  # side by side: wide enough for some words, narrow enough for columns and a slight tilt
-_GROUND, _INK = 0.9, 0.02  # of the rows are darker than paper, and as dark as the middle of a line
+_STRIPS = 16  # side by side: wide enough for a few words, narrow enough for columns and a page not quite straight
+_GROUND, _INKS = 0.9, (0.02, 0.15)  # of the rows are darker than paper; as dark as print, or as a table round the paper
 _CONTRAST = 12  # levels between the two; less is a blank strip
 _LINE = 0.4  # of the way from paper to ink: above it lie the rows between the tops and the feet of small letters
+_FAR_MORE = 2  # times the lines: then what was darkest was no print
 _LEAST, _MOST = 3, 1 / 16  # px, and of the picture's height: lower is dust, taller is a picture or a headline
-_ENOUGH, _ALIKE = 8, 0.5  # lines to be sure that it is print, and the share of them of about the same height
+_ENOUGH, _ALIKE = 12, 0.5  # lines to be sure that it is print, and the share of them of about the same height
 
 _COLUMNS = 48  # parts of a row in which ink is looked for
 _SPECK = 6  # levels darker than paper, on average over a part, that are ink and not paper
@@ -34,10 +35,13 @@ def x_height(picture: Image.Image) -> float | None:
     if picture.height < _LEAST / _MOST:
         return None
     strips = picture.convert("L").resize((_STRIPS, picture.height), Image.Resampling.BOX).tobytes()
-    heights: list[int] = []
+    lines: list[int] = []
     for strip in range(_STRIPS):
-        heights += _dark_runs(strips[strip::_STRIPS])
-    lines = sorted(height for height in heights if _LEAST <= height <= picture.height * _MOST)
+        rows = strips[strip::_STRIPS]
+        ranked = sorted(rows)
+        usual, lighter = (_dark_runs(rows, ranked, ink, round(picture.height * _MOST)) for ink in _INKS)
+        lines += usual if len(lighter) < _FAR_MORE * len(usual) else lighter
+    lines.sort()
     if len(lines) < _ENOUGH:
         return None
     middle = _weighted_median(lines)
@@ -45,17 +49,17 @@ def x_height(picture: Image.Image) -> float | None:
     return sum(alike) / len(alike) if sum(alike) >= _ALIKE * sum(lines) else None
 
 
-def _dark_runs(rows: bytes) -> list[int]:
-    """How many rows on end are dark, for each such run; `rows` has the mean of each row, 0 to 255."""
-    ranked = sorted(rows)
-    paper, ink = ranked[int(_GROUND * len(ranked))], ranked[int(_INK * len(ranked))]
+def _dark_runs(rows: bytes, ranked: list[int], ink_share: float, most: int) -> list[int]:
+    """How many rows on end are dark, for each such run of a likely height; `rows` has their means, 0 to 255."""
+    paper, ink = ranked[int(_GROUND * len(ranked))], ranked[int(ink_share * len(ranked))]
     if paper < 128:  # noqa: PLR2004 - half of white: light letters on a dark ground
-        paper, ink = ranked[int((1 - _GROUND) * len(ranked))], ranked[int((1 - _INK) * len(ranked)) - 1]
+        paper, ink = ranked[int((1 - _GROUND) * len(ranked))], ranked[int((1 - ink_share) * len(ranked)) - 1]
     if abs(paper - ink) < _CONTRAST:
         return []
     border = paper - (paper - ink) * _LINE
     dark = bytes((level < border) == (ink < paper) for level in range(256))
-    return [len(run) for run in rows.translate(dark).split(b"\0") if run]
+    runs = [len(run) for run in rows.translate(dark).split(b"\0")]
+    return [run for run in runs if _LEAST <= run <= most]
 
 
 def _weighted_median(heights: list[int]) -> int:

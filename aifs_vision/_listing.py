@@ -37,7 +37,8 @@ def _merged(entry: dict[str, Any]) -> ModelCard:
     card, said = model_card(str(entry["id"])), entry.get("meta_data")
     if not isinstance(said, dict):
         return card
-    region = said.get("deployment_region") or card.region
+    told = said.get("deployment_region")
+    region = told if isinstance(told, str) and told else card.region
     inputs = said.get("input_modalities")
     takes_images = "image" in inputs if isinstance(inputs, list) else card.takes_images
     return replace(
@@ -45,7 +46,7 @@ def _merged(entry: dict[str, Any]) -> ModelCard:
         name=str(entry["id"]),
         display_name=said.get("display_name") or card.display_name,
         region=region,
-        residency=region_residency(region) or card.residency,
+        residency=region_residency(region),  # of a region nobody knows, none is kept
         context_window=said.get("max_sequence_length") or card.context_window,
         max_output_tokens=said.get("max_output_length") or card.max_output_tokens,
         dimensions=said.get("hidden_size") if card.kind == "embedding" else None,

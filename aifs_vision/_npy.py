@@ -61,7 +61,16 @@ def _parts(source: str, data: bytes) -> tuple[tuple[int, ...], str, bytes]:
         header: dict[str, Any] = ast.literal_eval(text.strip())
         shape = tuple(int(side) for side in header["shape"])
         kind, columns_first = str(header["descr"]), bool(header["fortran_order"])
-    except (ValueError, SyntaxError, TypeError, LookupError, struct.error, RecursionError) as error:
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        MemoryError,
+        RecursionError,
+        struct.error,
+    ) as error:
         raise ImageBrokenError(source, "NumPy array", str(error)) from error
     if columns_first or any(side < 1 for side in shape):
         raise ImageBrokenError(source, "NumPy array", f"shape {shape}, column-major: {columns_first}")

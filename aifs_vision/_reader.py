@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._answers import Verdict, judge
-from aifs_vision._errors import AIFSError, AnswerError, APIError
+from aifs_vision._errors import AIFSError, AnswerError, APIError, ImageError
 from aifs_vision._exchange import exchange
+from aifs_vision._folders import Unreadable
 from aifs_vision._frames import Frame
 from aifs_vision._images import prepare
 from aifs_vision._joining import joined
@@ -50,13 +51,20 @@ class FrameReader:
         """How many frames may be asked about at once."""
         return self.limits.in_flight
 
-    def open(self, source: Source, wanted: Frames = "auto") -> list[Frame]:
+    def open(self, source: Source | Unreadable, wanted: Frames = "auto") -> list[Frame]:
         """The frames of a source; blocks while it reads, so a worker thread calls it."""
+        if isinstance(source, Unreadable):
+            raise source.error
         return frames(source, wanted, self.image_limits)
 
-    def failed(self, place: Source | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
+    def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
         """The reading that says why there is none."""
-        frame = place if isinstance(place, Frame) else Frame(source=name_of(place))
+        if isinstance(place, Unreadable):
+            frame = Frame(source=place.error.source)
+        elif isinstance(error, ImageError):  # it knows the source, which may not be asked twice for its name
+            frame = place if isinstance(place, Frame) else Frame(source=error.source)
+        else:
+            frame = place if isinstance(place, Frame) else Frame(source=name_of(place))
         return self._reading(frame, status="pending" if pending else "failed", error=error)
 
     async def read(self, frame: Frame) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +16,7 @@ RESIDENCIES = ("germany", "eu")
 PLANS = ("essential", "professional", "agentic")
 
 _MASK = "**********"
+_UNPRINTED = re.compile(r"[\s\x00-\x1f\x7f]")  # in an address: a slip of the keyboard, or worse
 
 
 class Secret:
@@ -37,7 +39,8 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({_MASK!r})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return _MASK
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._text == self._text
@@ -149,7 +152,8 @@ def _address(argument: str | None) -> str:
 def _checked_url(url: str, where: str) -> str:
     try:
         parts = urlsplit(url.strip())
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        host = (parts.hostname or "").encode("idna")  # a UnicodeError is a ValueError
+        whole = parts.scheme in {"http", "https"} and bool(host) and not _UNPRINTED.search(url.strip())
         _ = parts.port  # out of range: a ValueError, only when asked for
     except (ValueError, AttributeError):
         whole = False

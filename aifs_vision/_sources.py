@@ -8,11 +8,13 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from typing import TYPE_CHECKING, Any, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
+from aifs_vision._decoders import decoding
 from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
-from aifs_vision._frames import Frame, Frames, frame_of_picture, frames_of_bytes
+from aifs_vision._frames import Frame, Frames, frame_of_picture, frames_of_bytes, orientation_of
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -80,7 +82,7 @@ def frames(source: Source, wanted: Frames, limits: ImageLimits) -> list[Frame]:
         remedy = "paths, http(s) URLs and data URIs are; open other addresses yourself and pass the bytes"
         raise ImageFormatError(source[:_NAME_SHOWN], f"an address with {scheme[1]!r}", remedy=remedy)
     if _is_picture(source):
-        return [frame_of_picture(source, name_of(source), _digest_of_picture(source))]
+        return [_frame_of_picture(source, limits)]
     name, data = _read(source, limits)
     return frames_of_bytes(name, data, wanted, limits)
 
@@ -102,12 +104,28 @@ def name_of(source: Source) -> str:
     if _is_picture(source):
         return _digest_name(_digest_of_picture(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _digest_name(hashlib.sha256(source).hexdigest())
+        return _digest_name(hashlib.sha256(bytes(source)).hexdigest())
     if hasattr(source, "read"):
         return "file object"
     raise TypeError(
         f"{type(source).__name__} is not an image source: give a path, URL, data URI, bytes, file object or PIL image"
     )
+
+
+_loading = threading.Lock()  # a picture that is opened, but not loaded, may be read by several at once
+
+
+def _frame_of_picture(picture: Image.Image, limits: ImageLimits) -> Frame:
+    """The frame of a PIL image; one that came from a file as it is, is turned as its EXIF data says."""
+    from PIL.ImageFile import ImageFile
+
+    given = getattr(picture, "filename", None)
+    shown = printable(given) if isinstance(given, str) and given else "PIL image"
+    limits.check_size(shown, *picture.size)
+    with _loading, decoding(shown, None):
+        picture.load()
+        orientation = orientation_of(picture) if isinstance(picture, ImageFile) else 1
+        return frame_of_picture(picture, name_of(picture), _digest_of_picture(picture), orientation=orientation)
 
 
 # -- Reading -----------------------------------------------------------------------------------------------
@@ -212,4 +230,7 @@ def _digest_name(digest: str) -> str:
 def printable(name: str) -> str:
     """The name as valid Unicode of bounded length: other things would break indexes and errors."""
     shown = name if len(name) <= _LONGEST_PATH else f"{name[:_NAME_SHOWN]}..."
-    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a half character that stands for no byte of a file's name
+        return shown.encode("utf-8", "backslashreplace").decode("utf-8")

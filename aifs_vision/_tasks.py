@@ -104,13 +104,17 @@ class Task:
         """Typed data: `Reading.data` is a validated `schema`, its text the JSON.
 
         Raises:
-            TypeError: `schema` is not a class derived from `pydantic.BaseModel`.
+            TypeError: `schema` is not a class derived from `pydantic.BaseModel`, or one without a JSON schema.
         """
-        from pydantic import BaseModel
+        from pydantic import BaseModel, PydanticUserError
 
         if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
             message = f"Task.extract() takes a class derived from pydantic.BaseModel, not {schema!r}"
             raise TypeError(message)
+        try:
+            schema.model_json_schema()
+        except PydanticUserError as error:
+            raise TypeError(f"{schema.__name__} has no JSON schema to be filled: {error}") from error
         return cls(
             name=f"extract-{schema.__name__}",
             version="1",

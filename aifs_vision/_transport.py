@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import httpx
 
+from aifs_vision._errors import SettingsError
 from aifs_vision._limits import Cost, Limits, Pacer, retry_hint
 from aifs_vision._loop import home
 
@@ -187,7 +188,7 @@ def _settle(response: httpx.Response, call: Call) -> None:
     """Checks that a success carries JSON, and corrects the budgets by the usage it reports."""
     try:
         answer = json.loads(response.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = response.headers.get("content-type", "no content type")
         message = f"HTTP 200 with {kind} that is not JSON ({error})"
         raise httpx.DecodingError(message, request=response.request) from error
@@ -251,9 +252,14 @@ def _connections(url: httpx.URL) -> httpx.AsyncBaseTransport:
 def _connect(scheme: str, host: str) -> httpx.AsyncHTTPTransport:
     proxies = urllib.request.getproxies()
     proxy = None if urllib.request.proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")
-    return httpx.AsyncHTTPTransport(
-        verify=scheme == "https",  # the context reads SSL_CERT_FILE and SSL_CERT_DIR itself
-        # No bound of its own: the lines' slots are the bound, and a second queue would hide from the pacing.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0),
-        proxy=proxy,
-    )
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        return httpx.AsyncHTTPTransport(
+            verify=scheme == "https",  # the context reads SSL_CERT_FILE and SSL_CERT_DIR itself
+            # No bound of its own: the lines' slots are the bound, and a second queue would hide from the pacing.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0),
+            proxy=proxy,
+        )
+    except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+        raise SettingsError.bad_route(proxy, str(error)) from error

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,7 +75,7 @@ class Page:
 def printed(size: float, family: str, text: str) -> tuple[Image.Image, str]:
     """A page filled with paragraphs in one size."""
     sheet, y = Sheet(pixels=A4_AT_300), 80.0
-    while y < 420:
+    while y < 740:
         y = sheet.paragraph(64, y, 467, Style(family=family, size=size), text) + size
     return sheet.printed()
 
@@ -187,7 +186,9 @@ def main() -> None:
             for page, reading in zip(legible, vision.read_many([(p.name, p.data) for p in legible], OCR), strict=True):
                 lost[page.name] = error_of(reading.text, page.text) - originals[page.name]
                 if "-v" in sys.argv:
-                    print(f"   {page.name:24} {originals[page.name]:5.1f} {lost[page.name]:+6.1f} {reading.attempts} {reading.usage.input_tokens}")
+                    print(
+                        f"   {page.name:24} {originals[page.name]:5.1f} {lost[page.name]:+6.1f} {reading.attempts} {reading.usage.input_tokens}"
+                    )
             sent = [request.images[0][1] for request in server.requests]
             tokens = [image_tokens(model, *Image.open(io.BytesIO(data)).size) for data in sent]
             before = mean(image_tokens(model, page.width, page.height) for page in legible)
