@@ -62,7 +62,8 @@ def open_picture(data: bytes, kind: Format, *, page: int | None = None) -> Image
 
 def load(picture: ImageFile) -> None:
     """Decodes a picture; what is cut off is an error, also where the process has told Pillow to fill it with grey."""
-    if isinstance(picture.fp, _Whole):
+    # OpenJPEG asks for more at the end of every file, and tells a whole one from the rest by itself.
+    if isinstance(picture.fp, _Whole) and picture.format != "JPEG2000":
         picture.fp.decoding = True
     picture.load()
 
@@ -135,6 +136,7 @@ _DECODER_ERRORS = (
     AssertionError,
     MemoryError,
     RuntimeError,
+    SystemError,
     struct.error,
     zlib.error,
 )

@@ -82,7 +82,7 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
     limits.check_size(frame.source, width, height, page=page_of(frame), drawn=frame.kind is PDF)
     plan = layout(width, height, card, task)
     with decoding(frame.source, frame.kind, page_of(frame)):
-        if plan.size == (width, height):
+        if plan.size == (width, height) and plan.bands == 1:
             decoded = _decoded(frame, plan.size)
             if _is_sendable(decoded, frame, card):
                 return [_unchanged(frame)]
@@ -132,6 +132,8 @@ def _is_sendable(picture: Image.Image, frame: Frame, card: ModelCard) -> bool:
     if data is None or kind is None or kind.mime_type not in card.image_formats or not frame.clean:
         return False
     if frame.total_pages > 1 or frame.orientation != 1 or picture.has_transparency_data:
+        return False
+    if getattr(picture, "is_animated", False):
         return False
     if kind is PNG and (data[_DEPTH_AT] == _DEEP or len(data) > max(_HEAVY, picture.width * picture.height)):
         return False

@@ -18,7 +18,8 @@ _CONTRAST = 12  # levels between the two; less is a blank strip
 _LINE = 0.4  # of the way from paper to ink: above it lie the rows between the tops and the feet of small letters
 _FAR_MORE = 2  # times the lines: then what was darkest was no print
 _LEAST, _MOST = 3, 1 / 16  # px, and of the picture's height: lower is dust, taller is a picture or a headline
-_ENOUGH, _ALIKE = 12, 0.5  # lines to be sure that it is print, and the share of them of about the same height
+_ENOUGH, _COVERED = 12, 0.01  # lines, and the share of all rows in them, to be sure that it is print
+_ALIKE = 0.5  # of them have about the same height
 
 _COLUMNS = 48  # parts of a row in which ink is looked for
 _SPECK = 6  # levels darker than paper, on average over a part, that are ink and not paper
@@ -42,7 +43,7 @@ def x_height(picture: Image.Image) -> float | None:
         usual, lighter = (_dark_runs(rows, ranked, ink, round(picture.height * _MOST)) for ink in _INKS)
         lines += usual if len(lighter) < _FAR_MORE * len(usual) else lighter
     lines.sort()
-    if len(lines) < _ENOUGH:
+    if len(lines) < _ENOUGH or sum(lines) < _COVERED * picture.height * _STRIPS:
         return None
     middle = _weighted_median(lines)
     alike = [height for height in lines if 0.6 * middle <= height <= 1.6 * middle]

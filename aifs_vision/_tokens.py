@@ -82,8 +82,8 @@ def _grid_tokens(numbers: Mapping[str, float], width: int, height: int) -> int:
 
 
 def _grid_visible(numbers: Mapping[str, float], width: int, height: int) -> tuple[int, int]:
-    across, down = _grid_size(numbers, width, height)
-    return _shrink(width, height, math.sqrt(across * down / (width * height)))
+    """All of it up to the most pixels; that both sides are then rounded to the grid is no loss worth a new file."""
+    return _shrink(width, height, math.sqrt(numbers["max_pixels"] / (width * height)))
 
 
 # -- OpenAI: tiles of a picture shrunk to fit two bounds ---------------------------------------------------

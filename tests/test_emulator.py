@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -322,7 +323,8 @@ def test_the_log_knows_what_was_asked(http: httpx.Client, server: Emulator) -> N
     )
     assert request.images == [("image/png", PNG)]
     assert request.body["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,..."
-    assert request.finished is not None
+    while request.finished is None:  # it is noted when the answer has left
+        time.sleep(0.01)
     assert request.finished >= request.started
     server.clear()
     assert not server.requests

@@ -199,10 +199,10 @@ def test_a_pil_image_keeps_its_metadata_to_itself(vision: Vision, server: Emulat
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_the_label_fits_the_bytes(vision: Vision, server: Emulator, kind: str) -> None:
-    """Whatever a file is called, what is sent is JPEG or PNG and labelled as what it is."""
+    """Whatever a file is called, what is sent is JPEG, PNG or WebP and labelled as what it is."""
     for picture in (corners(), noise(90, 90), corners(1600, 1200)):
         sent = send(vision, server, ("misleading.heic", saved(picture, kind)))
-        assert sent.label == {"JPEG": "image/jpeg", "PNG": "image/png"}[str(sent.picture.format)]
+        assert sent.label == {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}[str(sent.picture.format)]
 
 
 def test_drawings_stay_sharp_and_photos_small(vision: Vision, server: Emulator) -> None:
