@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["PreparedImage", "prepare"]
 
 _UNCHANGED_MODES = frozenset({"1", "L", "P", "RGB"})
-_HEAVY = 256 * 1024  # bytes above which a PNG is sent as it is only if it has less than a byte for each pixel
+_HEAVY = 256 * 1024  # bytes above which a PNG with more than a byte for each pixel is probably a photograph,
+_LIGHTER = 0.75  # of whose bytes a JPEG has to be worth it
 _DEEP, _DEPTH_AT = 16, 24  # bits a channel, and where a PNG says how many it has
 _SLACK = 0.1  # of a band's height: how far a cut is moved to find a gap between two lines
 _GAP = 0.002  # of a band's height: rows without ink that are such a gap
@@ -84,9 +85,13 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
     with decoding(frame.source, frame.kind, page_of(frame)):
         if plan.size == (width, height) and plan.bands == 1:
             decoded = _decoded(frame, plan.size)
-            if _is_sendable(decoded, frame, card):
-                return [_unchanged(frame)]
-            return _encoded(frame, _plain(frame, decoded), plan, card)
+            if not _is_sendable(decoded, frame, card):
+                return _encoded(frame, _plain(frame, decoded), plan, card)
+            unchanged = _unchanged(frame)
+            if frame.kind is not PNG or len(unchanged.data) <= max(_HEAVY, width * height):
+                return [unchanged]
+            (lighter,) = _encoded(frame, _plain(frame, decoded), plan, card)
+            return [lighter if len(lighter.data) < _LIGHTER * len(unchanged.data) else unchanged]
         if not task.dense_side:
             return _encoded(frame, _plain(frame, _decoded(frame, plan.size)), plan, card)
         # Print may be too small for the usual size: it is looked at, at no less than that size.
@@ -135,7 +140,7 @@ def _is_sendable(picture: Image.Image, frame: Frame, card: ModelCard) -> bool:
         return False
     if getattr(picture, "is_animated", False):
         return False
-    if kind is PNG and (data[_DEPTH_AT] == _DEEP or len(data) > max(_HEAVY, picture.width * picture.height)):
+    if kind is PNG and data[_DEPTH_AT] == _DEEP:
         return False
     return (
         picture.mode in _UNCHANGED_MODES

@@ -65,7 +65,7 @@ def _shrink(width: float, height: float, scale: float) -> tuple[int, int]:
 def _grid_size(numbers: Mapping[str, float], width: int, height: int) -> tuple[int, int]:
     """The size the processor resizes to: `smart_resize` of qwen-vl-utils."""
     factor = numbers["factor"]
-    across, down = max(1, round(width / factor)), max(1, round(height / factor))
+    across, down = round(width / factor), round(height / factor)  # a thin one has no row of its own: it is enlarged
     if across * down * factor**2 > numbers["max_pixels"]:
         scale = math.sqrt(width * height / numbers["max_pixels"])
         across = max(1, math.floor(width / scale / factor))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,72 @@ def test_unknown_models_work_with_careful_defaults() -> None:
     assert card.cost_eur(1, 1) is None
     assert not card.allowed_in("eu")
     assert card.allowed_in(None)
+
+
+def test_cards_say_what_a_model_takes_and_can_do() -> None:
+    """Formats, bytes and abilities stand in the card; what the service does not say is None."""
+    claude, tiles, qwen = map(model_card, ("claude-sonnet-4.5", "gpt-4.1", "Qwen3-VL-30B-A3B-Instruct-FP8"))
+    assert claude.max_image_bytes == 5 * 1024 * 1024 * 3 // 4
+    assert "image/webp" in tiles.image_formats
+    assert (tiles.tools, tiles.schema, tiles.reasoning) == (True, True, False)
+    assert (qwen.tools, qwen.schema, qwen.reasoning) == (None, None, False)
+    assert model_card("gpt-5").reasoning
+    assert tiles.aliases == ("gpt-4.1",)
+    blind = model_card("Llama-3.3-70B-Instruct")
+    assert (blind.image_formats, blind.max_image_bytes) == ((), 0)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in DATA["models"].items() if entry["kind"] == "chat"))
+def test_every_chat_model_says_what_it_can_do(name: str) -> None:
+    """Each chat model of the price list has abilities, true, false or unknown; vision models have formats and bytes."""
+    card = model_card(name)
+    assert {card.tools, card.schema, card.reasoning} <= {True, False, None}
+    assert set(DATA["models"][name]["supports"]) == {"tools", "schema", "reasoning"}
+    if card.takes_images:
+        assert {"image/jpeg", "image/png"} <= set(card.image_formats)
+        assert card.max_image_bytes >= 1_000_000
+
+
+def test_unknown_models_are_taken_for_their_family() -> None:
+    """A model that is not listed gets the image rule its name speaks of; any other that of the default model."""
+    families = {name: model_card(name).image_rule for name in ("Qwen/Qwen2.5-VL-3B", "gemma-3-4b", "gpt-4.5", "nobody")}
+    assert [rule.family for rule in families.values() if rule] == ["qwen2.5-vl", "gemma-3", "gpt-4o", "qwen3-vl"]
+
+
+def test_a_new_price_list_is_merged(tmp_path: Path) -> None:
+    """The script takes what a price list says, keeps what was added by hand, and drops models that have gone."""
+    listed = {
+        "as_of": "2027-01-01",
+        "source": "the next price list",
+        "models": {
+            "gpt-4.1-2025-04-14": entry("azure-sweden-central", 1.5, "1M"),
+            "brand-new": entry("otc-germany", 0.1, "64K"),
+        },
+    }
+    package = tmp_path / "aifs_vision"
+    shutil.copytree(
+        Path(aifs_vision.__file__).parent, package, ignore=shutil.ignore_patterns("emulator", "__pycache__")
+    )
+    (tmp_path / "list.json").write_text(json.dumps(listed), encoding="utf-8")
+    command = [sys.executable, "-m", "aifs_vision._catalogue", "list.json"]
+    subprocess.run(command, cwd=tmp_path, check=True, env={"PYTHONPATH": str(tmp_path)})
+    merged = json.loads((package / "catalogue.json").read_text(encoding="utf-8"))
+    assert sorted(merged["models"]) == ["brand-new", "gpt-4.1-2025-04-14"]
+    known = merged["models"]["gpt-4.1-2025-04-14"]
+    assert (known["input_eur"], known["image_rule"], known["supports"]["tools"]) == (1.5, "gpt-4o", True)
+    new = merged["models"]["brand-new"]
+    assert (new["kind"], new["context_window"], "image_rule" in new) == ("chat", 64_000, False)
+    assert merged["as_of"] == "2027-01-01"
+
+
+def entry(region: str, price: float, window: str) -> dict[str, object]:
+    """One model of a price list."""
+    plans = {"Essential": {"rpm": 10, "input_tpm": 20, "output_tpm": 30}}
+    return {
+        "display_name": "X",
+        "region": region,
+        "context_window": window,
+        "input_eur": price,
+        "output_eur": price,
+        "plans": plans,
+    }

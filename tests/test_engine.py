@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -241,6 +242,15 @@ def test_the_live_list_is_merged_with_the_catalogue(vision: Vision) -> None:
     card = cards["gpt-4.1-2025-04-14"]
     assert (card.takes_images, card.region, card.input_eur) == (True, "azure-sweden-central", 1.91)
     assert cards["jina-embeddings-v2-base-de"].dimensions == 768
+
+
+@pytest.mark.parametrize("region", ["azure-us", ["otc-germany"], "", None])
+def test_a_region_nobody_knows_keeps_no_residency(vision: Vision, server: Emulator, region: Any) -> None:
+    """Where the service says that a model is elsewhere than the catalogue thinks, it is not called German any more."""
+    told = {"id": "Qwen3-VL-30B-A3B-Instruct-FP8", "meta_data": {"deployment_region": region}}
+    server.fail(200, body=json.dumps({"data": [told]}))
+    (card,) = vision.models()
+    assert card.allowed_in("germany") == (region != "azure-us")
 
 
 # -- What is made of answers -------------------------------------------------------------------------------

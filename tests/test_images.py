@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 from PIL.PngImagePlugin import PngInfo
 
-from aifs_vision import CAPTION, OCR, Limits, Task, Vision
+from aifs_vision import CAPTION, DESCRIBE, OCR, ImageBrokenError, Limits, Task, Vision, image_tokens
 from tests.pictures import ORIENTATION, corner_names, corners, noise, opened, saved
 
 if TYPE_CHECKING:
@@ -220,3 +223,180 @@ def test_broken_metadata_does_not_break_a_picture(vision: Vision, server: Emulat
     for nonsense in (b"Exif\0\0" + b"\xff" * 40, b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*"):
         data = saved(corners(), "JPEG", exif=nonsense, quality=95)
         assert corner_names(send(vision, server, data).picture) == UPRIGHT
+
+
+# -- Colours ---------------------------------------------------------------------------------------------------
+
+
+def profile(kind: str) -> bytes:
+    """An ICC profile: sRGB, one with red and blue exchanged, or one with another gamma."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if kind == "exchanged":
+        places = {profile[at : at + 4]: at for at in range(132, 132 + 12 * profile[131], 12)}
+        red, blue = places[b"rXYZ"], places[b"bXYZ"]
+        data = bytearray(profile)
+        data[red : red + 4], data[blue : blue + 4] = b"bXYZ", b"rXYZ"
+        return bytes(data)
+    return profile
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_other_colour_spaces_become_srgb(vision: Vision, server: Emulator, kind: str) -> None:
+    """A picture in another colour space is sent as it looks; in sRGB it is not touched, but for the profile."""
+    options: Any = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}, "AVIF": {"quality": 95}}.get(kind, {})
+    picture = Image.new("RGB", (40, 40), (220, 30, 30))
+    data = saved(picture, kind, icc_profile=profile("exchanged"), **options)
+    pixel: Any = send(vision, server, data).picture.convert("RGB").getpixel((20, 20))
+    assert pixel[2] > 180
+    assert pixel[0] < 90
+    data = saved(corners(), kind, icc_profile=profile("sRGB"), **options)
+    sent = send(vision, server, data)
+    assert corner_names(sent.picture) == UPRIGHT
+    assert "icc_profile" not in sent.picture.info
+    assert b"rXYZ" not in sent.data
+
+
+def test_broken_profiles_cost_no_picture(vision: Vision, server: Emulator) -> None:
+    """A profile that is damaged, or is for another kind of picture, is taken for none."""
+    good = profile("exchanged")
+    for nonsense in (b"", b"nonsense", good[:200], good[:16] + b"CMYK" + good[20:], good[:140] + b"\xff" * 300):
+        for kind, options in (("JPEG", {"quality": 95}), ("PNG", {}), ("TIFF", {})):
+            data = saved(corners(), kind, icc_profile=nonsense, **options)
+            assert corner_names(send(vision, server, data).picture) == UPRIGHT
+
+
+def test_grey_pictures_are_sent_grey(vision: Vision, server: Emulator) -> None:
+    """A page of greys stored in colours is sent with one band, and looks the same."""
+    grey = Image.linear_gradient("L").resize((90, 70))
+    sent = send(vision, server, saved(grey.convert("RGB"), "BMP"))
+    assert sent.picture.mode == "L"
+    assert difference(sent.picture, grey) < 2
+
+
+def test_deep_greys_with_a_transparent_level(vision: Vision, server: Emulator) -> None:
+    """The level of a 16-bit grey PNG that stands for transparent becomes white."""
+    deep = Image.frombytes("I;16", (40, 40), struct.pack("<40H", *[30_000] * 20, *[0] * 20) * 40)
+    sent = send(vision, server, saved(deep, transparency=0))
+    values: list[Any] = [sent.picture.convert("L").getpixel(point) for point in ((5, 5), (35, 5))]
+    assert values[0] == pytest.approx(117, abs=2)
+    assert values[1] == 255
+
+
+# -- What cannot be told apart ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_stripped_is_made_anew(vision: Vision, server: Emulator) -> None:
+    """Where the metadata of a readable file cannot be told from its picture, the file itself is not sent."""
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x010E] = 6, "GPS 52.5200 N"
+    stored = corners().transpose(Image.Transpose.ROTATE_90)
+    jpeg, png = saved(stored, "JPEG", exif=exif, quality=95), saved(stored, exif=exif)
+    at = 2
+    while jpeg[at + 1] != 0xDB:  # a byte of nonsense before the tables
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    for data in (jpeg[:at] + b"\0" + jpeg[at:], png[:-4]):
+        sent = send(vision, server, data)
+        assert b"52.5200" not in sent.data
+        assert corner_names(sent.picture) == UPRIGHT
+
+
+def test_pictures_of_whole_multiples_are_shrunk(vision: Vision, server: Emulator) -> None:
+    """A JPEG of exactly two or four times the size that is wanted is shrunk like any other."""
+    for size in ((2048, 1536), (4096, 3072)):
+        picture = Image.radial_gradient("L").resize(size).convert("RGB")
+        assert send(vision, server, saved(picture, "JPEG"), CAPTION).picture.size == (1024, 768)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_pil_images_from_files_come_out_upright(vision: Vision, server: Emulator, orientation: int) -> None:
+    """A PIL image as it was opened is turned as its file says; one that was worked on is taken as it is."""
+    turn = STORED[orientation]
+    stored = corners() if turn is None else corners().transpose(turn)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    for kind in ("JPEG", "PNG", "TIFF"):
+        options = {"quality": 95} if kind == "JPEG" else {}
+        lazy = Image.open(io.BytesIO(saved(stored, kind, exif=exif, **options)))
+        reading = vision.read(lazy)
+        assert (reading.width, reading.height) == (60, 40)
+        assert corner_names(Sent(server).picture) == UPRIGHT
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(saved(stored, exif=exif))))
+    assert corner_names(send(vision, server, turned).picture) == UPRIGHT
+
+
+def test_one_pil_image_serves_many_readers(vision: Vision) -> None:
+    """An image that is opened and not yet loaded may be read by several at once; a broken one is its own error."""
+    data = saved(noise(300, 200), "JPEG")
+    shared = Image.open(io.BytesIO(data))
+    assert all(reading.ok for reading in vision.read_many([shared] * 12))
+    closed = Image.open(io.BytesIO(data))
+    closed.close()
+    broken = [Image.open(io.BytesIO(data[:2000])), closed, Image.new("La", (20, 20))]
+    readings = list(vision.read_many([*broken, shared], on_error="keep"))
+    assert [type(reading.error) for reading in readings[:2]] == [ImageBrokenError] * 2
+    assert readings[3].ok
+
+
+# -- Sizes -----------------------------------------------------------------------------------------------------
+
+MODELS = [
+    "Qwen3-VL-30B-A3B-Instruct-FP8",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-5.2",
+    "gemini-2.5-flash",
+    "claude-sonnet-4.5",
+]
+
+
+@given(
+    width=st.integers(8, 2600),
+    height=st.integers(8, 2600),
+    model=st.sampled_from([*MODELS, "mistral-medium-3", "gemini-3-pro", "gemma-4-31B"]),
+    task=st.sampled_from([CAPTION, OCR, DESCRIBE, CAPTION.sized(333)]),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_sizes_ratios_and_tokens_keep_their_bounds(
+    server: Emulator, width: int, height: int, model: str, task: Task
+) -> None:
+    """Nothing is enlarged or larger than asked for, the ratio holds to one pixel, and tokens only become fewer."""
+    assume(max(width, height) <= 200 * min(width, height))
+    vision = Vision(model, base_url=server.base_url, api_key=server.api_key, limits=Limits())
+    server.clear()
+    vision.read(saved(Image.new("L", (width, height), 250)), task)
+    tokens = 0
+    for request in server.requests:
+        across, down = opened(request.images[0][1]).size
+        assert across <= width
+        assert down <= height
+        tokens += image_tokens(model, across, down)
+    if len(server.requests) == 1:
+        assert abs(across - down * width / height) <= max(1, width / height)
+        assert tokens <= image_tokens(model, width, height) * 1.15 + 8
+        if task == CAPTION:
+            assert max(across, down) <= max(1024, 8 * max(width, height) / min(width, height) + 1)
+
+
+def test_thin_strips_keep_a_few_rows(vision: Vision, server: Emulator) -> None:
+    """A strip that is many times as long as it is wide is not shrunk to nothing."""
+    sent = send(vision, server, saved(Image.new("L", (3000, 20))), CAPTION).picture
+    assert sent.size == (1200, 8)
+
+
+def test_the_bytes_that_a_host_takes_are_kept_to(server: Emulator) -> None:
+    """A picture with more bytes than the model's host takes is sent with less quality, then smaller."""
+    vision = Vision("claude-sonnet-4.5", base_url=server.base_url, api_key=server.api_key, limits=Limits())
+    picture = Image.merge("RGB", [Image.effect_noise((1568, 1568), 250) for _ in range(3)])
+    for task in (DESCRIBE, CAPTION):
+        sent = send(vision, server, saved(picture, "BMP"), task)
+        assert len(sent.data) <= vision.card.max_image_bytes == 3_932_160
+
+
+def test_a_heavy_png_becomes_a_jpeg(vision: Vision, server: Emulator) -> None:
+    """A photograph stored as PNG is sent as JPEG, if that has three quarters of its bytes; a drawing as it is."""
+    photo = saved(noise(600, 500))
+    sent = send(vision, server, photo)
+    assert sent.label == "image/jpeg"
+    assert len(sent.data) < len(photo) * 3 / 4
+    drawn = saved(corners(900, 700))
+    assert send(vision, server, drawn).data == drawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from tests.replies import Crowd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aifs_vision.emulator import ChatRequest
 
@@ -295,3 +297,143 @@ def test_failures_are_errors_of_the_tree(echo: Emulator) -> None:
         assert (reading.status, reading.text) == ("failed", "")
         assert isinstance(reading.error, AIFSError)
         echo.clear()
+
+
+# -- Whatever the caller's own code does ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [SystemExit("enough"), KeyboardInterrupt(), LookupError("gone")])
+def test_what_the_callers_code_raises_comes_in_its_place(echo: Emulator, error: BaseException) -> None:
+    """SystemExit, too, from an iterable or a file object comes after what was before it, and the loop lives on."""
+
+    class Bad:
+        def read(self) -> bytes:
+            raise error
+
+    def sources() -> Iterator[Any]:
+        yield from pictures(2)
+        raise error
+
+    vision = client(echo)
+    every: list[Any] = [sources(), [*pictures(2), Bad()]]
+    for given in every:
+        run = vision.read_many(given, on_error="keep")
+        assert [next(run).text, next(run).text] == ["0", "1"]
+        with pytest.raises(type(error)):
+            next(run)
+    assert vision.read(pictures(1)[0]).ok
+
+
+def test_the_first_reading_does_not_wait_for_the_next_source(echo: Emulator) -> None:
+    """A source that is only given once the first reading is there is no deadlock."""
+    read = threading.Event()
+
+    def sources() -> Iterator[tuple[str, bytes]]:
+        yield pictures(1)[0]
+        assert read.wait(30)
+        yield pictures(2)[1]
+
+    run = client(echo).read_many(sources())
+    assert next(run).text == "0"
+    read.set()
+    assert next(run).text == "1"
+
+
+def test_runs_that_feed_each_other_are_no_deadlock(echo: Emulator) -> None:
+    """Iterables that read images themselves do not use up the threads that their own reading needs."""
+    vision = client(echo)
+    texts: list[str] = []
+
+    def nested() -> None:
+        inner = vision.read_many(pictures(2), "caption")
+        texts.extend(reading.text for reading in vision.read_many((pictures(1)[0] for _ in inner), "ocr"))
+
+    threads = [threading.Thread(target=nested, daemon=True) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert texts == ["0"] * 48
+
+
+def test_a_run_dropped_at_once_sends_nothing_more(echo: Emulator) -> None:
+    """A run that is cancelled and dropped while it begins is ended, without a task or a request left behind."""
+    vision = client(echo)
+
+    async def drop() -> None:
+        waiting = asyncio.ensure_future(vision.read_many(pictures(60)).__anext__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    for _ in range(10):
+        asyncio.run(drop())
+        gc.collect()
+    _wait_until_quiet(echo)
+    assert len(echo.requests) < 10 * 20
+
+
+def test_a_key_refused_in_mid_run_leaves_every_image_its_reading() -> None:
+    """However the refusal falls between tasks that have begun and tasks that have not, no reading is missing."""
+    for _ in range(20):
+        with Emulator(ocr=False, reply=lambda _: "x") as server:
+            server.fail(401, times=500)
+            readings = list(client(server, in_flight=4).read_many(pictures(30), on_error="keep"))
+        assert len(readings) == 30
+        assert {reading.status for reading in readings} == {"failed", "pending"}
+
+
+def test_a_run_has_one_caller_at_a_time(echo: Emulator) -> None:
+    """A second thread that asks while the first one waits is refused, and costs no reading."""
+    run = client(echo, in_flight=2).read_many(pictures(30))
+    readings, refused = [], []
+
+    def take() -> None:
+        while True:
+            try:
+                readings.append(next(run).text)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                refused.append(str(error))
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(readings, key=int) == [str(number) for number in range(30)]
+    assert all("one caller at a time" in words for words in refused)
+
+
+def test_an_empty_folder_among_others_is_its_own_failure(echo: Emulator, tmp_path: Path) -> None:
+    """A folder without images, among other sources, fails in its place; the others are read."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    first, last = pictures(2)
+    readings = list(client(echo).read_many([first, empty, tmp_path / "none", last], on_error="keep"))
+    assert [reading.ok for reading in readings] == [True, False, False, True]
+    assert readings[1].source == str(empty)
+    assert isinstance(readings[1].error, ImageNotFoundError)
+    run = client(echo).read_many([first, empty, last], on_error="skip")
+    assert [reading.text for reading in run] == ["0", "1"]
+    assert run.report.images == 3
+
+
+if hasattr(os, "fork"):
+
+    def test_a_run_is_not_carried_on_in_a_forked_child(echo: Emulator) -> None:
+        """A child that goes on with its parent's run is told so, instead of waiting for ever."""
+        run = client(echo).read_many(pictures(20))
+        next(run)
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            try:
+                next(run)
+            except RuntimeError:
+                os._exit(7)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 7
+        run.close()

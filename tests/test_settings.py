@@ -66,10 +66,20 @@ def test_an_address_without_scheme_or_host_is_refused(url: str, monkeypatch: pyt
         Vision(api_key="k")
 
 
-def test_a_password_in_an_address_is_not_shown() -> None:
-    """An address with user and password is refused without showing them."""
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@host/v2",
+        "user:hunter2@host/v2",
+        "http://user:pa/hunter2@host/v2",
+        "http://user:p@hunter2@host/v2",
+        "https://host/v2?key=hunter2",
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(url: str) -> None:
+    """An address with user and password, or with a query, is refused without showing them."""
     with pytest.raises(SettingsError) as caught:
-        Vision(api_key="k", base_url="https://user:hunter2@host/v2")
+        Vision(api_key="k", base_url=url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -107,7 +117,16 @@ def test_residency_refuses_models_elsewhere_or_unknown(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("residency", "mars"), ("plan", "gold"), ("timeout", 0), ("timeout", float("inf")), ("timeout", True)],
+    [
+        ("model", None),
+        ("model", ""),
+        ("image_limits", 5),
+        ("residency", "mars"),
+        ("plan", "gold"),
+        ("timeout", 0),
+        ("timeout", float("inf")),
+        ("timeout", True),
+    ],
 )
 def test_values_outside_their_choices_are_refused(name: str, value: object) -> None:
     """A setting that cannot be right is refused with its name and value."""

@@ -21,6 +21,7 @@ from aifs_vision import (
     ImageNotFoundError,
     ImageTooLargeError,
     ImageTooSmallError,
+    SettingsError,
     SeveralPagesError,
     find_images,
 )
@@ -196,6 +197,13 @@ def test_a_folder_that_may_not_be_listed_is_an_error(tmp_path: Path) -> None:
 # -- Bad input ---------------------------------------------------------------------------------------------
 
 JPEG = saved(noise(64, 64), "JPEG")
+
+
+def npy(header: str) -> bytes:
+    """An array file with this header, and nothing in it."""
+    return b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header.encode()
+
+
 BAD: dict[str, tuple[Any, type[ImageError], str]] = {
     "missing": ("nowhere/a.png", ImageNotFoundError, "no such file"),
     "text": (b"Dear Sir or Madam,", ImageFormatError, "a text file"),
@@ -204,9 +212,16 @@ BAD: dict[str, tuple[Any, type[ImageError], str]] = {
     "truncated PNG": (saved(noise(64, 64))[:500], ImageBrokenError, "damaged or cut off"),
     "one pixel": (saved(Image.new("RGB", (1, 1))), ImageTooSmallError, "1 x 1 px is too small"),
     "bomb": (png_header(60_000, 60_000), ImageTooLargeError, "60000 x 60000 px"),
-    "PDF": (b"%PDF-1.7 ...", ImageFormatError, "a PDF file"),
+    "PDF": (b"%PDF-1.7 ...", ImageBrokenError, "this PDF is damaged"),
     "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ImageFormatError, "an SVG drawing"),
-    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ImageFormatError, "a HEIC picture"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ImageBrokenError, "this HEIC is damaged"),
+    "array of endless shape": (
+        npy("{'shape': (1e999, 2), 'descr': '|u1', 'fortran_order': False}"),
+        ImageBrokenError,
+        "",
+    ),
+    "array of nonsense": (npy("-" * 9_000 + "1"), ImageBrokenError, "NumPy array"),
+    "half a character": ("\ud800.png", ImageError, "ud800"),
     "HTML": (b"<!doctype html><p>", ImageFormatError, "HTML"),
     "data URI": ("data:image/png;base64,@@@", ImageFormatError, "data URI"),
     "other scheme": ("s3://bucket/a.png", ImageFormatError, "'s3'"),
@@ -314,3 +329,23 @@ def test_what_opens_late_and_is_missing_is_not_found(vision: Vision) -> None:
 
     with pytest.raises(ImageNotFoundError, match=r"late\.png"):
         vision.read(("late.png", Late()))
+
+
+def test_any_view_of_bytes_is_a_source(vision: Vision) -> None:
+    """A memoryview that skips bytes is read as the bytes it shows."""
+    doubled = bytes(byte for pair in zip(PNG, PNG, strict=True) for byte in pair)
+    assert vision.read(memoryview(doubled)[::2]).image_sha256 == vision.read(PNG).image_sha256
+
+
+def test_paths_that_cannot_be_looked_at_are_errors_of_the_tree(vision: Vision, tmp_path: Path) -> None:
+    """Names too long, below a file, or with a null byte are missing images or say why they cannot be read."""
+    (tmp_path / "file").write_bytes(PNG)
+    for path in ("a" * 5_000, str(tmp_path / "file" / "below.png"), "a\0b"):
+        with pytest.raises(ImageError):
+            find_images(path)
+        with pytest.raises(ImageError):
+            list(vision.read_many(path))
+    for glob in ("**x", "a**"):
+        if sys.version_info < (3, 13):
+            with pytest.raises(SettingsError, match="glob="):
+                list(vision.read_many(tmp_path, glob=glob))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable  # noqa: TC003 - pydantic looks it up
 
 import pytest
 from pydantic import BaseModel
@@ -56,6 +57,16 @@ def test_the_language_goes_into_the_prompt() -> None:
     """A task in another language asks for it, and leaves the text of the picture in its own."""
     assert "German" in CAPTION.in_language("German").prompt
     assert CAPTION.prompt in CAPTION.in_language("German").prompt
+
+
+def test_a_schema_that_cannot_be_told_is_refused_at_once() -> None:
+    """A class without a JSON schema is refused when the task is made, not at the first image."""
+
+    class Odd(BaseModel):
+        call: Callable[[int], int]
+
+    with pytest.raises(TypeError, match="no JSON schema"):
+        Task.extract(Odd)
 
 
 def test_nonsense_is_refused() -> None:

@@ -22,7 +22,9 @@ from aifs_vision import (
     PermissionDeniedError,
     RateLimitError,
     RequestTooLargeError,
+    ResidencyError,
     ServiceError,
+    SettingsError,
     UnexpectedAnswerError,
     Vision,
     async_http_client,
@@ -33,6 +35,7 @@ from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PNG = saved(corners())
 
@@ -368,3 +371,74 @@ def test_a_stream_that_breaks_is_an_error(server: Emulator) -> None:
         with stream as answer, pytest.raises(httpx.TransportError):
             list(answer.iter_lines())
         assert client.post("/chat/completions", json={**stream_body("gpt-4o"), "stream": False}).is_success
+
+
+# -- Odd answers and ways ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, "[" * 200_000),
+        (400, "[" * 200_000),
+        (422, json.dumps({"detail": [{"loc": None, "msg": "field required"}, {"loc": 5}, "odd"]})),
+        (200, json.dumps({"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]})),
+        (200, json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop", "error": "down"}]})),
+    ],
+)
+def test_odd_answers_are_errors_of_the_tree(vision: Vision, server: Emulator, status: int, body: str) -> None:
+    """Whatever JSON a gateway makes up, it is one image's error, and never a result."""
+    server.fail(status, body=body, times=9)
+    (reading,) = vision.read_many([PNG], "ocr", on_error="keep")
+    assert isinstance(reading.error, APIError)
+    assert reading.text == ""
+
+
+def test_a_key_that_the_service_repeats_is_not_shown() -> None:
+    """The service's own words are shown, but for the key in them."""
+    key = "sk-very-secret-0815"
+    with Emulator(ocr=False, api_key=key) as server:
+        server.fail(400, body=json.dumps({"detail": f"Incorrect API key provided: {key}"}))
+        (reading,) = Vision(base_url=server.base_url, api_key=key, limits=Limits()).read_many([PNG], on_error="keep")
+    assert "Incorrect API key provided: ***" in str(reading.error)
+    assert key not in f"{reading.metadata()} {reading!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("HTTP_PROXY", "http://user:hunter2@127.0.0.1:bad", "HTTP_PROXY"),
+        ("ALL_PROXY", "nonsense://127.0.0.1:9", "ALL_PROXY"),
+    ],
+)
+def test_a_way_that_cannot_be_gone_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """A proxy that is none is a SettingsError that names the variables, and no password."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        Vision(base_url="http://service.example/v2", api_key="k").read(PNG)
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_certificates_that_are_not_there_are_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file of certificates that is missing, or has none, is a SettingsError that names the variable."""
+    (tmp_path / "no.pem").write_text("nothing")
+    for path in (tmp_path / "missing.pem", tmp_path / "no.pem"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
+            Vision(base_url="https://service.example/v2", api_key="k").read(PNG)
+
+
+def test_a_residency_guards_bodies_that_cannot_be_read(server: Emulator) -> None:
+    """With a residency, a body whose model cannot be told, such as an upload, is not sent; without one it is."""
+    for residency in ("germany", None):
+        client = http_client(base_url=server.base_url, api_key=server.api_key, residency=residency)
+        upload = {"image": ("a.png", PNG, "image/png")}
+        if residency:
+            with pytest.raises(ResidencyError):
+                client.post("/images/edits", data={"model": "gpt-image-1"}, files=upload)
+            assert not server.requests
+        else:
+            assert client.post("/images/edits", data={"model": "gpt-image-1"}, files=upload).status_code == 404
