@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision import _pdf, _video
@@ -14,7 +14,7 @@ from aifs_vision._formats import JPEG, PDF, PNG, VIDEOS
 from aifs_vision._frames import Frame, lies_sideways, page_of
 from aifs_vision._layout import layout, usual_size
 from aifs_vision._lines import blank_rows, x_height
-from aifs_vision._resizing import resized
+from aifs_vision._resizing import resized, shrunk_png
 from aifs_vision._tokens import visible_size
 
 if TYPE_CHECKING:
@@ -95,9 +95,15 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
         if not task.dense_side:
             return _encoded(frame, _plain(frame, _decoded(frame, plan.size)), plan, card)
         # Print may be too small for the usual size: it is looked at, at no less than that size.
-        picture = _plain(frame, _decoded(frame, max(plan.size, usual_size(width, height, task))))
+        usual = usual_size(width, height, task)
+        picture = _plain(frame, _decoded(frame, max(plan.size, usual)))
+        whole = picture
+        if plan.size == usual:  # as it is nearly always: then what is looked at is what is sent
+            picture = replace(picture, pixels=resized(picture.pixels, usual))
         letters = x_height(picture.pixels)
         plan = layout(width, height, card, task, letters and letters * width / picture.pixels.width)
+        if plan.width > picture.pixels.width:
+            picture = whole
         if plan.width > picture.pixels.width or (frame.kind is PDF and plan.size != picture.pixels.size):
             picture = _plain(frame, _decoded(frame, plan.size))
         return _encoded(frame, picture, plan, card)
@@ -123,6 +129,8 @@ def _decoded(frame: Frame, size: tuple[int, int]) -> Image.Image:
         return _pdf.draw_page(frame.source, data, frame.page, size)
     if kind in VIDEOS:
         return _video.picture_at(frame.source, data, kind, frame.time or 0.0)
+    if kind is PNG and frame.total_pages == 1 and (shrunk := shrunk_png(data, size)) is not None:
+        return shrunk
     picture = open_picture(data, kind, page=frame.page if frame.total_pages > 1 else None)
     if kind is JPEG and size != (frame.width, frame.height):
         # The decoder itself halves a large picture, several times faster than a later resize.
