@@ -37,7 +37,12 @@ lowest: pyproject.toml tests/lowest.txt  ## the test suite on the lowest version
 	.venv-lowest/bin/python -m pytest
 
 bench: $(VENV)/.installed-test  ## the benchmarks, one after the other
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script; done
+
+SECONDS_OF_FUZZ ?= 120
+fuzz: $(VENV)/.installed-test  ## damaged files at everything that opens files, for two minutes
+	$(BIN)/python -m pip install --quiet --group fuzz
+	PYTHONPATH=. $(BIN)/python fuzz/files.py $(SECONDS_OF_FUZZ)
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .venv-lowest build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -55,4 +60,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
-.PHONY: help demo test check lint format lowest bench clean
+.PHONY: help demo test check lint format lowest bench fuzz clean

@@ -33,6 +33,7 @@ _LIGHTER = 0.75  # of whose bytes a JPEG has to be worth it
 _DEEP, _DEPTH_AT = 16, 24  # bits a channel, and where a PNG says how many it has
 _SLACK = 0.1  # of a band's height: how far a cut is moved to find a gap between two lines
 _GAP = 0.002  # of a band's height: rows without ink that are such a gap
+_ASLANT = 0.2  # of a band's width: as far as lines go up or down that are aslant by ten degrees
 _SHARED = 0.22  # of a band's height: what two bands both have where there is no gap, as on a page askew
 
 
@@ -203,7 +204,7 @@ def _bands(picture: Image.Image, count: int) -> list[tuple[int, int]]:
         if gap is not None and gap[1] - gap[0] >= max(2.0, height * _GAP):
             bottom = following = sum(gap) // 2
         else:
-            half = round(height * _SHARED / 2)
+            half = round(min(height * _SHARED, picture.width * _ASLANT) / 2)
             bottom, following = min(picture.height, ideal + half), max(top, ideal - half)
         parts.append((top, bottom))
         top = following

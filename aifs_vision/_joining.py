@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["joined"]
 
-_LOOKED_AT = 14  # lines at the end of one band and at the start of the next
+_LOOKED_AT = 8  # lines at the end of one band and at the start of the next, besides twice those that are expected
 _ALIKE = 0.75  # of two lines that are the same line, read twice
+_NEARLY = 0.6  # of a line that is the same: rows of a table are nearly the same, too
 _STRAY = 6  # lines cut through by the edge of a band, on a page askew, which may stand there as anything
 _STRAYED = 0.6  # of a shared line: what each such line counts against the place
 _SURPLUS, _SHORTAGE = 2.0, 0.2  # the same for each shared line more, or less, than expected: tables repeat themselves
@@ -43,33 +44,35 @@ def joined(texts: Sequence[str], shared: Sequence[float]) -> str:
 
 def _without_doubles(upper: list[str], lower: list[str], expected: float) -> tuple[list[str], list[str]]:
     """Both, where the lines they share are left in `upper` only, and cut lines in neither."""
-    tail = [at for at, line in enumerate(upper) if line.strip()][-_LOOKED_AT:]
-    head = [at for at, line in enumerate(lower) if line.strip()][:_LOOKED_AT]
+    count = _LOOKED_AT + round(2 * expected)
+    tail = [at for at, line in enumerate(upper) if line.strip()][-count:]
+    head = [at for at, line in enumerate(lower) if line.strip()][:count]
     best, worth = None, -math.inf
     for first in range(len(tail)):
         for begin in range(min(_STRAY, len(head))):
-            run = _run(upper, lower, tail[first:], head[begin:])
-            for length in range(run, 0, -1):
-                stray = len(tail) - first - length
-                odd = length - expected
-                value = length - max(_SURPLUS * odd, -_SHORTAGE * odd) - (stray + begin) * _STRAYED
+            alike = 0.0
+            pairs = zip(tail[first:], head[begin:], strict=False)
+            for length, (one, other) in enumerate(pairs, start=1):
+                likeness = _likeness(upper[one], lower[other])
+                if not likeness:
+                    break
+                alike += likeness
+                stray, odd = len(tail) - first - length, length - expected
+                value = alike - max(_SURPLUS * odd, -_SHORTAGE * odd) - (stray + begin) * _STRAYED
                 if stray < _STRAY and value > worth:
-                    best, worth = (tail[first + length - 1], head[begin + length - 1]), value
+                    best, worth = (one, other), value
     if best is None:
         return upper, lower
     return upper[: best[0] + 1], lower[best[1] + 1 :]
 
 
-def _run(upper: list[str], lower: list[str], tail: list[int], head: list[int]) -> int:
-    """How many lines from here on are the same in both."""
-    length = 0
-    for one, other in zip(tail, head, strict=False):
-        if not _same(upper[one], lower[other]):
-            break
-        length += 1
-    return length
-
-
-def _same(one: str, other: str) -> bool:
+def _likeness(one: str, other: str) -> float:
+    """1 for the same line, less for a line that may be the same, read in another way; 0 for another line."""
     first, second = (" ".join(line.split()).casefold() for line in (one, other))
-    return first == second or SequenceMatcher(None, first, second, autojunk=False).ratio() >= _ALIKE
+    if first == second:
+        return 1.0
+    matcher = SequenceMatcher(None, first, second, autojunk=False)
+    # The quick ones are never below the real one, and settle it for most lines.
+    if any(ratio() < _ALIKE for ratio in (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)):
+        return 0.0
+    return _NEARLY * matcher.ratio()

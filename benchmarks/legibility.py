@@ -177,9 +177,8 @@ def main() -> None:
     originals = {page.name: error_of(text, page.text) for page, text in zip(todo, texts, strict=True)}
     legible = [page for page in todo if originals[page.name] <= READABLE]
     print(f"{len(todo)} pages, {len(legible)} of them readable as they are (by {name})")
-    print(
-        f"{'':23} error as is  as sent  most lost on             tokens as is  as sent  requests  KB as is  as sent  CPU ms"
-    )
+    head = "error as is  as sent  most lost on             tokens as is  as sent  requests  KB as is  as sent  CPU ms"
+    print(f"{'':23} {head}")
 
     def answer(asked: ChatRequest) -> str:
         return read(asked.images[0].data)

@@ -64,14 +64,60 @@ except ImportError as error:
 else:
     raise AssertionError("the emulator started without its extra")
 """
+MISSING = """
+from aifs_vision import ImageFormatError
+starts = {"heic": b"\\0\\0\\0\\x18ftypheic", "pdf": b"%PDF-1.7", "video": b"\\x1aE\\xdf\\xa3"}
+for extra, start in starts.items():
+    try:
+        Vision().read(start + bytes(40))
+    except ImageFormatError as error:
+        assert f"aifs-vision[{extra}]" in str(error), error
+    else:
+        raise AssertionError(extra)
+"""
+HEIC = """
+import pillow_heif
+photo = io.BytesIO()
+pillow_heif.from_pillow(Image.new("RGB", (60, 40), "white")).save(photo)
+assert Vision().read(photo.getvalue()).mime_type == "image/heic"
+"""
+PDF = """
+page = io.BytesIO()
+Image.new("RGB", (60, 40), "white").save(page, "PDF")
+assert Vision().read(page.getvalue()).mime_type == "application/pdf"
+"""
+VIDEO = """
+import av
+film = io.BytesIO()
+with av.open(film, "w", format="mp4") as container:
+    stream = container.add_stream("mpeg4", rate=5)
+    stream.width, stream.height = 64, 48
+    for _ in range(3):
+        container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48), "white"))))
+    container.mux(stream.encode())
+assert [frame.time for frame in Vision().read_many([film.getvalue()])] == [0.0, 0.2, 0.4]
+"""
+FAST = """
+large = io.BytesIO()
+Image.radial_gradient("L").resize((1800, 1200)).convert("RGB").save(large, "PNG")
+assert Vision().read(large.getvalue(), "caption").ok
+assert "pyvips" in sys.modules
+"""
 FRAMEWORKS = "langchain_core llama_index"
 TRIALS = {
-    "": (CORE + WITHOUT_EMULATOR, f"{FRAMEWORKS} openai starlette numpy rich"),
+    "": (
+        CORE + WITHOUT_EMULATOR + MISSING,
+        f"{FRAMEWORKS} openai starlette numpy rich av pypdfium2 pillow_heif pyvips",
+    ),
     "langchain": (CORE + LANGCHAIN, "llama_index starlette"),
     "llama-index": (CORE + LLAMA_INDEX, "langchain_core starlette"),
     "emulator": (CORE + EMULATOR, f"{FRAMEWORKS} openai"),
     "cli": (CORE + "import rich\n", f"{FRAMEWORKS} starlette"),
-    "all": (CORE + LANGCHAIN + LLAMA_INDEX + EMULATOR + "import rich\n", ""),
+    "heic": (CORE + HEIC, FRAMEWORKS),
+    "pdf": (CORE + PDF, FRAMEWORKS),
+    "video": (CORE + VIDEO, f"{FRAMEWORKS} numpy"),
+    "fast": (CORE + FAST, FRAMEWORKS),
+    "all": (CORE + LANGCHAIN + LLAMA_INDEX + EMULATOR + HEIC + PDF + VIDEO + FAST + "import rich\n", ""),
 }
 EXPECTED = {
     *("aifs_vision/py.typed", "langchain_aifs/py.typed", "llama_index_aifs/py.typed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,15 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from aifs_vision import CAPTION, DESCRIBE, OCR, Limits, SettingsError, Task, Vision
-from aifs_vision._joining import joined
 from aifs_vision.emulator import Emulator
 from tests.pages import english_page, error_rate
 from tests.pictures import noise, opened, saved
 from tests.sheets import Printed, Sheet, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydantic import BaseModel
 
     from aifs_vision.emulator import ChatRequest
@@ -249,42 +247,29 @@ def askew_page(tilt: float) -> Printed:
     return Printed(image.rotate(tilt, Image.Resampling.BICUBIC, fillcolor="white"), text)
 
 
-WORDS = st.text("abcdefghijklmnoprstuvw äöü", min_size=8, max_size=40).map(str.strip).filter(lambda text: len(text) > 6)
+def ruled(lines: int) -> Image.Image:
+    """A ledger with a line down its margin, so that no cut misses all ink."""
+    picture = ledger(lines)
+    ImageDraw.Draw(picture).rectangle((8, 0, 12, picture.height), 0)
+    return picture
 
 
-@given(page=st.lists(WORDS, min_size=6, max_size=60, unique=True), data=st.data())
-@settings(max_examples=150, deadline=None)
-def test_joining_gives_the_page_back(page: list[str], data: st.DataObject) -> None:
-    """Cut anywhere into bands that share whole lines, with what is left of cut lines at the edges, a page is whole."""
-    cuts = sorted(data.draw(st.lists(st.integers(3, len(page) - 3), max_size=3, unique=True)))
-    texts, shared = banded(page, cuts, overlap=data.draw(st.integers(1, 3)), stray=data.draw(st.booleans()))
-    assert joined(texts, shared).splitlines() == page
+@given(lines=st.integers(200, 400), model=st.sampled_from([TILES, "claude-sonnet-4.5"]), rows=st.sampled_from([999, 7]))
+@settings(max_examples=12, deadline=None)
+def test_bands_that_share_lines_are_joined(lines: int, model: str, rows: int) -> None:
+    """Bands that share lines, cut some in two, and have rows that say the same as others, make the whole page."""
 
+    def reply(asked: ChatRequest) -> str:
+        return re.sub(r"\d+", lambda found: f"{int(found[0]) % rows} x coffee", numbers_in(asked))
 
-def banded(page: Sequence[str], cuts: Sequence[int], *, overlap: int, stray: bool) -> tuple[list[str], list[float]]:
-    """The texts of bands, and what part of each the band above shows, too."""
-    texts, shared, start = [], [], 0
-    for number, cut in enumerate([*cuts, len(page)]):
-        begin, end = max(0, start - (overlap if number else 0)), cut
-        lines = [*page[begin:end]]
-        shared.append((start - begin) / len(lines) if number else 0.0)
-        if stray and number:
-            lines = ["~..~^ ,;", *lines]
-        if stray and end < len(page):
-            lines = [*lines, "^^' -- .~,"]
-        texts.append("\n".join(lines))
-        start = cut
-    return texts, shared
-
-
-def test_tables_that_repeat_themselves_are_kept() -> None:
-    """Rows that say the same are not taken for rows read twice."""
-    page = ["1 x coffee 2.50", "1 x tea 2.20"] * 20
-    texts, shared = banded(page, [13, 27], overlap=2, stray=False)
-    assert joined(texts, shared).splitlines() == page
+    with Emulator(ocr=False, reply=reply) as server:
+        reading = client(server, model).read(saved(ruled(lines)), OCR)
+    assert reading.attempts > 1
+    assert reading.text.splitlines() == [f"line {number % rows} x coffee" for number in range(lines)]
 
 
 def test_what_shares_no_line_is_kept_whole() -> None:
-    """Where no line is found in both bands, nothing is left out."""
-    assert joined(["one line", "two lines"], [0.0, 0.5]).splitlines() == ["one line", "two lines"]
-    assert joined(["", "text", ""], [0.0, 0.2, 0.2]) == "text"
+    """Where no line is found in two bands that share some, nothing is left out."""
+    with Emulator(ocr=False, reply=lambda asked: f"only here: {hash(asked.images[0].data)}") as server:
+        reading = client(server, TILES).read(saved(ruled(198)), OCR)
+    assert len(set(reading.text.splitlines())) == reading.attempts > 1

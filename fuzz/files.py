@@ -1,7 +1,7 @@
-"""A fuzzer for everything that opens a file: python -m tests.fuzz [SECONDS], or `make fuzz`.
+"""A fuzzer for everything that opens a file: python fuzz/files.py [SECONDS], or `make fuzz`.
 
 Files grow from a small sample of every format. Whatever is found must be an error of the tree, within a second or
-two and 2 GB; anything else stops the run and leaves the file behind. Finds become tests in test_bounds.py.
+two and 2 GB; anything else stops the run and leaves the file behind. Finds become tests in tests/test_bounds.py.
 """
 
 from __future__ import annotations
