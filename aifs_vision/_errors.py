@@ -184,10 +184,8 @@ class ImageFormatError(ImageError):
 
     def __init__(self, source: str, found: str, *, remedy: str = "") -> None:
         known = "it reads JPEG, PNG, GIF, WebP, BMP, TIFF, JPEG 2000, PPM, ICO, AVIF, HEIC, PDF and videos"
-        super().__init__(
-            source,
-            f"{found} is not a picture this project reads ({remedy or f'{known}, told by their first bytes'}).",
-        )
+        known = f"{known}, told by their first bytes"
+        super().__init__(source, f"{found} is not a picture this project reads ({remedy or known}).")
 
     @classmethod
     def needs(cls, source: str, found: str, extra: str) -> Self:
@@ -215,11 +213,8 @@ class ImageTooSmallError(ImageError):
     """Too few pixels to show anything."""
 
     def __init__(self, source: str, width: int, height: int, least: int, *, page: int | None = None) -> None:
-        super().__init__(
-            source,
-            f"{width} x {height} px is too small to show anything; both sides need {least} px.",
-            page=page,
-        )
+        what = f"{width} x {height} px is too small to show anything; both sides need {least} px."
+        super().__init__(source, what, page=page)
         self.width, self.height = width, height
 
 
@@ -230,11 +225,9 @@ class ImageTooLargeError(ImageError):
     """
 
     def __init__(self, source: str, what: str, limit: str, most: float, *, page: int | None = None) -> None:
+        remedy = "Shrink or cut it first, or, where the file can be trusted, raise the bound"
         super().__init__(
-            source,
-            f"{what}; {limit} is {most:,}. Shrink or cut it first, or, where the file can be trusted, raise the bound: "
-            f"image_limits=ImageLimits({limit}=...).",
-            page=page,
+            source, f"{what}; {limit} is {most:,}. {remedy}: image_limits=ImageLimits({limit}=...).", page=page
         )
         self.limit = limit
 
@@ -243,11 +236,8 @@ class SeveralPagesError(ImageError):
     """One reading was asked for, but the source has several pages: none of them is dropped silently."""
 
     def __init__(self, source: str, total_pages: int) -> None:
-        super().__init__(
-            source,
-            f"has {total_pages} pages, and read() gives one reading. "
-            "Use read_many([...]), which gives one for each page.",
-        )
+        remedy = "Use read_many([...]), which gives one for each page."
+        super().__init__(source, f"has {total_pages} pages, and read() gives one reading. {remedy}")
         self.total_pages = total_pages
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
@@ -47,9 +47,11 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
         raise ImageAccessError(printable(os.fspath(folder)), error.strerror or str(error)) from error
     if not stat.S_ISDIR(mode):
         return [root]
+    if PurePath(glob).anchor:
+        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
     try:
         chosen = None if glob == "**/*" else set(root.glob(glob))
-    except (ValueError, NotImplementedError) as error:
+    except ValueError as error:
         raise SettingsError.bad_number("glob", glob, str(error)) from error
     suffixes = IMAGE_SUFFIXES if chosen is None else READABLE_SUFFIXES
     found = sorted(

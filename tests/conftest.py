@@ -28,9 +28,15 @@ def _installed(*modules: str) -> bool:
 # Tests of a part vanish with the part: CI also runs with the core alone, and with one framework alone.
 LANGCHAIN, LLAMA_INDEX = _installed("langchain_core", "langchain_openai"), _installed("llama_index")
 EMULATOR = _installed("starlette", "rapidocr")
-WITHOUT_SERVER = {"test_catalogue", "test_errors", "test_settings", "test_tasks", "test_tokens"}
+WITHOUT_SERVER = {
+    *("test_catalogue", "test_errors", "test_reference", "test_settings", "test_tasks", "test_tokens"),
+}
 
 collect_ignore_glob: list[str] = []
+if not _installed("transformers"):
+    collect_ignore_glob.append("test_reference.py")
+if not _installed("av", "pillow_heif", "pypdfium2"):
+    collect_ignore_glob += ["test_bounds.py", "test_formats.py"]
 if not (LANGCHAIN and EMULATOR):
     collect_ignore_glob.append("langchain/*")
 if not (LLAMA_INDEX and EMULATOR):
