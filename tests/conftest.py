@@ -35,6 +35,8 @@ WITHOUT_SERVER = {
 collect_ignore_glob: list[str] = []
 if not _installed("transformers"):
     collect_ignore_glob.append("test_reference.py")
+if not _installed("pyvips"):
+    collect_ignore_glob.append("test_fast.py")
 if not _installed("av", "pillow_heif", "pypdfium2"):
     collect_ignore_glob += ["test_bounds.py", "test_formats.py"]
 if not (LANGCHAIN and EMULATOR):
