@@ -132,6 +132,8 @@ def _stream(source: str, data: bytes, kind: Format) -> Iterator[tuple[Any, Any]]
             if not container.streams.video:
                 raise ImageBrokenError(source, kind.name, "there is no picture in it, only sound")
             stream = container.streams.video[0]
+            if stream.codec_context is None:  # PyAV before 18 would not survive to decode it
+                raise ImageBrokenError(source, kind.name, "its codec is not known")
             stream.thread_type = "NONE"  # a frame here and there is quicker without a pool of threads for each
             yield container, stream
     except (av.error.FFmpegError, ValueError, EOFError, ArithmeticError, MemoryError) as error:
