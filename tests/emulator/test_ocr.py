@@ -58,7 +58,7 @@ def test_a_turned_page_reads_the_same(page: Callable[[], Printed], degrees: int)
     [
         pytest.param(blank_page().image, id="blank page"),
         pytest.param(photo().image, id="photo"),
-        pytest.param(Image.new("L", (9, 2000), 128), id="narrow"),
+        pytest.param(Image.new("L", (10, 2000), 128), id="narrow"),
         pytest.param(Image.effect_noise((300, 200), 60), id="noise"),
     ],
 )
