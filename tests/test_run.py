@@ -151,8 +151,9 @@ def test_a_refused_key_keeps_the_rest_pending(echo: Emulator) -> None:
     vision = Vision(base_url=echo.base_url, api_key="wrong", limits=Limits(in_flight=1))
     readings = list(vision.read_many(pictures(20), on_error="keep"))
     assert len(readings) == 20
-    assert readings[0].status == "failed"
-    assert readings[-1].status == "pending"
+    statuses = [reading.status for reading in readings]  # whose picture is prepared first, asks first
+    assert set(statuses) == {"failed", "pending"}
+    assert statuses.count("failed") <= 2
     assert all(isinstance(reading.error, AuthenticationError) for reading in readings)
     assert len(echo.requests) <= 2
 
