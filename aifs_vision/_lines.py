@@ -5,6 +5,7 @@ Both are read from how dark the rows of pixels are, which Pillow sums up; nothin
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ __all__ = ["blank_rows", "x_height"]
 
 _STRIPS = 16  # side by side: wide enough for a few words, narrow enough for columns and a page not quite straight
 _GROUND, _INKS = 0.9, (0.02, 0.15)  # of the rows are darker than paper; as dark as print, or as a table round the paper
-_CONTRAST = 12  # levels between the two; less is a blank strip
+_CONTRAST = 24  # levels between the two; less is a blank strip, or the grain of a photograph
 _LINE = 0.4  # of the way from paper to ink: above it lie the rows between the tops and the feet of small letters
 _FAR_MORE = 2  # times the lines: then what was darkest was no print
-_LEAST, _MOST = 3, 1 / 16  # px, and of the picture's height: lower is dust, taller is a picture or a headline
+_LEAST, _MOST, _MOST_OF_ALL = 3, 24, 1 / 32  # px, and of the height: lower is dust, taller a picture or a headline
 _ENOUGH, _COVERED = 12, 0.01  # lines, and the share of all rows in them, to be sure that it is print
+_AGREED = 1.25  # times the one, at most, is the other of two heights that agree
 _ALIKE = 0.5  # of them have about the same height
 
 _COLUMNS = 48  # parts of a row in which ink is looked for
@@ -31,16 +33,30 @@ def x_height(picture: Image.Image) -> float | None:
     The rows of a line of print are darkest between the tops and the feet of its small letters. Lines tilted by
     more than about two degrees run into each other and are not found.
     """
+    grey = picture.convert("L")
+    found = _x_height(grey)
+    if found is not None:
+        return found
+    # A picture on the page may outweigh its print: then two quarters of the page that agree are enough.
+    tops = [grey.height * quarter // 4 for quarter in range(5)]
+    parts = [_x_height(grey.crop((0, top, grey.width, bottom))) for top, bottom in pairwise(tops)]
+    seen = sorted(part for part in parts if part is not None)
+    agreeing = (fine + coarse for fine, coarse in pairwise(seen) if coarse <= _AGREED * fine)
+    double = next(agreeing, None)
+    return None if double is None else double / 2
+
+
+def _x_height(picture: Image.Image) -> float | None:
+    """The same for a part of a page, in grey."""
     from PIL import Image
 
-    if picture.height < _LEAST / _MOST:
-        return None
-    strips = picture.convert("L").resize((_STRIPS, picture.height), Image.Resampling.BOX).tobytes()
+    most = max(_MOST, round(picture.height * _MOST_OF_ALL))
+    strips = picture.resize((_STRIPS, picture.height), Image.Resampling.BOX).tobytes()
     lines: list[int] = []
     for strip in range(_STRIPS):
         rows = strips[strip::_STRIPS]
         ranked = sorted(rows)
-        usual, lighter = (_dark_runs(rows, ranked, ink, round(picture.height * _MOST)) for ink in _INKS)
+        usual, lighter = (_dark_runs(rows, ranked, ink, most) for ink in _INKS)
         lines += usual if len(lighter) < _FAR_MORE * len(usual) else lighter
     lines.sort()
     if len(lines) < _ENOUGH or sum(lines) < _COVERED * picture.height * _STRIPS:

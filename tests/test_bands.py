@@ -14,6 +14,7 @@ from aifs_vision import CAPTION, DESCRIBE, OCR, Limits, SettingsError, Task, Vis
 from aifs_vision.emulator import Emulator
 from tests.pages import english_page, error_rate
 from tests.pictures import noise, opened, saved
+from tests.scenes import lake
 from tests.sheets import Printed, Sheet, Style
 
 if TYPE_CHECKING:
@@ -273,3 +274,16 @@ def test_what_shares_no_line_is_kept_whole() -> None:
     with Emulator(ocr=False, reply=lambda asked: f"only here: {hash(asked.images[0].data)}") as server:
         reading = client(server, TILES).read(saved(ruled(198)), OCR)
     assert len(set(reading.text.splitlines())) == reading.attempts > 1
+
+
+def test_a_picture_on_the_page_does_not_hide_small_print() -> None:
+    """Half a page of small print beside a photograph is still read as small print; a photograph alone is not."""
+    photograph = lake(width=2000, height=1200)
+    page = english_page(size=7, pixels=3508).image
+    page.paste(photograph, (200, 1900))
+    with Emulator(ocr=False, reply=lambda _: "text") as server:
+        vision = client(server, TILES)
+        for picture, requests in ((page, 3), (photograph, 1), (Image.effect_noise((1500, 1500), 60), 1)):
+            server.clear()
+            vision.read(saved(picture, "JPEG", quality=90), OCR)
+            assert len(server.requests) == requests
