@@ -92,7 +92,7 @@ def frames_of_bytes(name: str, data: bytes, wanted: Frames, limits: ImageLimits)
         raise ImageFormatError(name, found, remedy=remedy)
     if kind is PDF:
         with decoding(name, kind):
-            sizes = _pdf.page_sizes(name, data, lambda pages: limits.check_pages(name, pages))
+            sizes = _pdf.page_sizes(name, data, lambda pages: limits.check_pages(name, pages), limits.max_seconds)
         whole = Frame(source=name, total_pages=len(sizes), kind=kind, sha256=digest, data=data)
         return [replace(whole, page=page, width=w, height=h) for page, (w, h) in enumerate(sizes, start=1)]
     if kind in VIDEOS:

@@ -23,6 +23,7 @@ class ImageLimits:
         max_pixels: of one picture or page, decoded; the bound of Pillow's own bomb check, which at three bytes a
             pixel is a quarter of a GiB. PDF pages are drawn at the size that is sent and have no such size.
         max_pages: pages of a document, or frames that are read of one animation or video.
+        max_seconds: that PDFium may take for one page of a PDF: some can be made to take for ever.
         max_ratio: of the longer side to the shorter; 200, above which hosts of Qwen-VL answer 400
             (`smart_resize` of qwen-vl-utils).
 
@@ -34,6 +35,7 @@ class ImageLimits:
     max_pixels: int = 89_478_485
     max_pages: int = 1_000
     max_ratio: float = 200.0
+    max_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -85,7 +85,7 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
     plan = layout(width, height, card, task)
     with decoding(frame.source, frame.kind, page_of(frame)):
         if plan.size == (width, height) and plan.bands == 1:
-            decoded = _decoded(frame, plan.size)
+            decoded = _decoded(frame, plan.size, limits)
             if not _is_sendable(decoded, frame, card):
                 return _encoded(frame, _plain(frame, decoded), plan, card)
             unchanged = _unchanged(frame)
@@ -94,10 +94,10 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
             (lighter,) = _encoded(frame, _plain(frame, decoded), plan, card)
             return [lighter if len(lighter.data) < _LIGHTER * len(unchanged.data) else unchanged]
         if not task.dense_side:
-            return _encoded(frame, _plain(frame, _decoded(frame, plan.size)), plan, card)
+            return _encoded(frame, _plain(frame, _decoded(frame, plan.size, limits)), plan, card)
         # Print may be too small for the usual size: it is looked at, at no less than that size.
         usual = usual_size(width, height, task)
-        picture = _plain(frame, _decoded(frame, max(plan.size, usual)))
+        picture = _plain(frame, _decoded(frame, max(plan.size, usual), limits))
         whole = picture
         if plan.size == usual:  # as it is nearly always: then what is looked at is what is sent
             picture = replace(picture, pixels=resized(picture.pixels, usual))
@@ -106,7 +106,7 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
         if plan.width > picture.pixels.width:
             picture = whole
         if plan.width > picture.pixels.width or (frame.kind is PDF and plan.size != picture.pixels.size):
-            picture = _plain(frame, _decoded(frame, plan.size))
+            picture = _plain(frame, _decoded(frame, plan.size, limits))
         return _encoded(frame, picture, plan, card)
 
 
@@ -118,7 +118,7 @@ class _Plain:
     profile: bytes | None
 
 
-def _decoded(frame: Frame, size: tuple[int, int]) -> Image.Image:
+def _decoded(frame: Frame, size: tuple[int, int], limits: ImageLimits) -> Image.Image:
     """The pixels of a frame: drawn at `size`, or decoded at no less than `size` where there is a short cut to it."""
     kind, data = frame.kind, frame.data
     if frame.picture is not None:
@@ -127,7 +127,7 @@ def _decoded(frame: Frame, size: tuple[int, int]) -> Image.Image:
     assert kind is not None  # noqa: S101 - frames() sets both or neither
     assert data is not None  # noqa: S101
     if kind is PDF:
-        return _pdf.draw_page(frame.source, data, frame.page, size)
+        return _pdf.draw_page(frame.source, data, frame.page, size, limits.max_seconds)
     if kind in VIDEOS:
         return _video.picture_at(frame.source, data, kind, frame.time or 0.0)
     if kind is PNG and frame.total_pages == 1 and (shrunk := shrunk_png(data, size)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import struct
+import subprocess
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from tests.media import clip, icon, pdf, samples
 from tests.pictures import corners, noise, opened, png_header, saved, tiff
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aifs_vision import Frames
     from aifs_vision.emulator import Emulator
 
@@ -161,3 +164,45 @@ def test_hostile_files_raise_errors_of_the_tree_alone(vision: Vision) -> None:
     assert sum(not reading.ok for reading in readings) > 800
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 500_000 * (1024 if sys.platform == "darwin" else 1)
+
+
+def endless_pdf(depth: int = 9, fan: int = 12) -> bytes:
+    """A small PDF whose drawing calls another twelve times, which calls another twelve times, and so on."""
+    calls = "/X Do " * fan
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R /Resources << /XObject << /X 5 0 R >> >> >>",
+        f"<< /Length {len(calls)} >>\nstream\n{calls}\nendstream",
+    ]
+    for level in range(depth):
+        last = level == depth - 1
+        body = "0 0 100 100 re f " * 50 if last else calls
+        inner = "" if last else f"/Resources << /XObject << /X {len(objects) + 2} 0 R >> >>"
+        head = f"<< /Type /XObject /Subtype /Form /BBox [0 0 200 200] {inner} /Length {len(body)} >>"
+        objects.append(f"{head}\nstream\n{body}\nendstream")
+    body = "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in enumerate(objects, start=1))
+    return f"%PDF-1.7\n{body}trailer\n<< /Size {len(objects) + 1} /Root 1 0 R >>\n%%EOF\n".encode()
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from aifs_vision import ImageLimits, Limits, Vision
+limits = ImageLimits(max_seconds=1)
+vision = Vision(base_url=sys.argv[1], api_key=sys.argv[2], limits=Limits(), image_limits=limits)
+for reading in vision.read_many(sys.argv[3], glob="*.*", on_error="keep"):
+    print(reading.error or reading.status)
+"""
+
+
+def test_a_page_that_never_ends_is_given_up(server: Emulator, tmp_path: Path) -> None:
+    """A page that PDFium would draw for years is its own error after a while; pictures are read meanwhile."""
+    for name, data in (("a.pdf", endless_pdf()), ("b.png", saved(corners())), ("c.pdf", pdf(BLANK))):
+        (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-c", ENDLESS, server.base_url, server.api_key, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    endless, picture, other = done.stdout.splitlines()
+    assert "not done within 1 s" in endless
+    assert picture == "ok"
+    assert other == "ok" or "still busy" in other  # it may have been read before
