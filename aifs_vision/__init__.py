@@ -18,14 +18,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._errors import (
-    AIFSError,
+from aifs_vision._api_errors import (
     AnswerError,
     APIConnectionError,
     APIError,
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
+    BudgetError,
+    ContextLengthError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTooLargeError,
+    ServiceError,
+    UnexpectedAnswerError,
+)
+from aifs_vision._errors import (
+    AIFSError,
+    CacheError,
     ImageAccessError,
     ImageBrokenError,
     ImageEncryptedError,
@@ -34,28 +46,24 @@ from aifs_vision._errors import (
     ImageNotFoundError,
     ImageTooLargeError,
     ImageTooSmallError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-    RequestTooLargeError,
     ResidencyError,
-    ServiceError,
     SettingsError,
     SeveralPagesError,
-    UnexpectedAnswerError,
 )
 
 if TYPE_CHECKING:
+    from aifs_vision._cache import Cache, ReadingCache
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
     from aifs_vision._clients import async_http_client, error_behind, http_client
     from aifs_vision._embedder import TextEmbedder
     from aifs_vision._engine import Vision
+    from aifs_vision._estimate import Estimate
     from aifs_vision._folders import find_images
     from aifs_vision._formats import IMAGE_SUFFIXES, READABLE_SUFFIXES
     from aifs_vision._frames import Frames
     from aifs_vision._guards import ImageLimits
     from aifs_vision._limits import Limits
-    from aifs_vision._readings import Reading, Usage
+    from aifs_vision._readings import ModelUse, Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import Run
     from aifs_vision._sources import Source, is_source
@@ -77,6 +85,11 @@ __all__ = [
     "AnswerError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetError",
+    "Cache",
+    "CacheError",
+    "ContextLengthError",
+    "Estimate",
     "Failure",
     "Frames",
     "ImageAccessError",
@@ -91,11 +104,14 @@ __all__ = [
     "ImageTooSmallError",
     "Limits",
     "ModelCard",
+    "ModelUse",
     "NotFoundError",
     "OnError",
     "PermissionDeniedError",
+    "QuotaExceededError",
     "RateLimitError",
     "Reading",
+    "ReadingCache",
     "RequestTooLargeError",
     "ResidencyError",
     "Run",
@@ -120,12 +136,14 @@ __all__ = [
 
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
 _HOMES = {
+    "_cache": "Cache ReadingCache",
     "_catalogue": "Allowance ImageRule ModelCard model_card",
     "_clients": "async_http_client error_behind http_client",
     "_embedder": "TextEmbedder",
     "_engine": "Vision",
+    "_estimate": "Estimate",
     "_limits": "Limits",
-    "_readings": "Reading Usage",
+    "_readings": "ModelUse Reading Usage",
     "_report": "Failure RunReport",
     "_run": "Run",
     "_folders": "find_images",

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from aifs_vision._errors import UnexpectedAnswerError
-from aifs_vision._readings import Usage
+from aifs_vision._api_errors import UnexpectedAnswerError
+from aifs_vision._loops import is_looping
+from aifs_vision._refusals import is_refusal, says_no_text
 from aifs_vision._tasks import NO_TEXT
+from aifs_vision._typed import Mismatch, data_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import BaseModel
+
     from aifs_vision._readings import Status
     from aifs_vision._tasks import Task
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Remedy", "Verdict", "judge", "says_much"]
 
-# What hosts call an answer that is complete: OpenAI and vLLM; Anthropic and Mistral behind some gateways.
+# What hosts call an answer that is complete, one that had no more room, and one that was stopped: OpenAI and vLLM
+# first; Anthropic, Mistral and Gemini behind some gateways.
 _FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "eos"})
-_FENCED = re.compile(r"\A\s*```[\w-]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+_CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
+_STOPPED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})
+_MOST_OF_NOTHING = {True: 80, False: 600}  # characters said of a blank page: where its text is wanted, and else
+
+Remedy = Literal["", "again", "room", "temperature", "repair"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,46 +40,90 @@ class Verdict:
         text: what the model said.
         data: the validated object where a schema was asked for.
         reason: why the status is not a result; "" where it is.
-        usage: the tokens the service counted.
+        remedy: what is worth trying once more: just "again", with more "room" for the answer, at another
+            "temperature", as a "repair" of the data; "" where nothing is.
     """
 
     status: Status
     text: str
     data: Any = None
     reason: str = ""
-    usage: Usage
+    remedy: Remedy = ""
 
 
-def judge(answer: Any, task: Task) -> Verdict:
+def judge(answer: Any, task: Task, *, blank: bool = False, before: str = "") -> Verdict:
     """The verdict on the JSON of a chat completion.
+
+    Args:
+        answer: the JSON.
+        task: what was asked.
+        blank: whether there is next to nothing on the picture.
+        before: what was answered when this was asked before, and seemed to run in circles.
 
     Raises:
         UnexpectedAnswerError: it is no chat completion, or one that says nothing at all.
     """
     choice, message = _choice_of(answer)
-    text, usage = _text_of(message), _usage_of(answer)
+    text = _text_of(message)
+    status, reason, remedy = _stopped(choice, message, text or "", before)
+    if status == "ok":
+        if text is None:
+            raise UnexpectedAnswerError(f"The model answered without a text; its message has {_names(message)}")
+        if task.schema is not None:
+            return _typed(text, task.schema)
+        status, reason, remedy = _said(text, task, blank=blank)
+    return Verdict(status=status, text="" if status == "empty" else text or "", reason=reason, remedy=remedy)
+
+
+def says_much(verdict: Verdict, task: Task) -> bool:
+    """Whether a result says more than anybody could of a blank page."""
+    return verdict.status == "ok" and task.schema is None and len(verdict.text) > _MOST_OF_NOTHING[task.transcribes]
+
+
+def _stopped(
+    choice: Mapping[str, Any], message: Mapping[str, Any], said: str, before: str
+) -> tuple[Status, str, Remedy]:
+    """Whether the answer came to its end, by what the service says of that."""
     finish = choice.get("finish_reason")
-    said = text or ""
+    how = finish.lower() if isinstance(finish, str) else ""
     if message.get("refusal"):
-        return Verdict(status="refused", text=said, reason=str(message["refusal"]), usage=usage)
-    if finish == "content_filter":
-        reason = "the service's content filter stopped the answer"
-        return Verdict(status="filtered", text=said, reason=reason, usage=usage)
-    if finish == "length":
-        reason = "the answer did not fit into its max_tokens"
-        return Verdict(status="truncated", text=said, reason=reason, usage=usage)
-    if finish not in _FINISHED or choice.get("error"):
-        raise UnexpectedAnswerError(f"The model did not finish: finish_reason is {finish!r}", detail=said[:200])
-    if text is None:
-        raise UnexpectedAnswerError("The model answered without a text", detail=json.dumps(message)[:200])
-    if task.schema is not None:
-        return _typed(text, task.schema, usage)
-    if _says_nothing(text):
+        return "refused", str(message["refusal"]), ""
+    if how in _STOPPED:
+        return "filtered", "the service's content filter stopped the answer", ""
+    # Who says the same again, at another temperature and to the end, reads what stands there.
+    if is_looping(said, ended=how in _FINISHED) and not (how in _FINISHED and said == before):
+        return "looped", "the answer repeats itself at its end", "temperature"
+    if how in _CUT_OFF:
+        return "truncated", "the answer did not fit into its max_tokens", "room"
+    if how not in _FINISHED or choice.get("error"):
+        raise UnexpectedAnswerError(f"The model did not finish: finish_reason is {str(finish)[:40]!r}")
+    return "ok", "", ""
+
+
+def _said(text: str, task: Task, *, blank: bool) -> tuple[Status, str, Remedy]:
+    """What a finished text is worth."""
+    bare = text.strip("\"'`*. \n").lower()
+    if not bare or bare == NO_TEXT or (task.transcribes and says_no_text(text)):
         # A blank page is a fact only where the task says what to answer to one.
         if NO_TEXT in task.prompt:
-            return Verdict(status="empty", text="", usage=usage)
-        raise UnexpectedAnswerError("The model answered with nothing")
-    return Verdict(status="ok", text=text, usage=usage)
+            return "empty", "", "" if bare else "again"
+        if not bare:
+            raise UnexpectedAnswerError("The model answered with nothing")
+    if is_refusal(text):
+        return "refused", text, ""
+    if blank and len(text) > _MOST_OF_NOTHING[task.transcribes]:
+        return "invented", f"{len(text)} characters were said of a page that is blank", ""
+    return "ok", "", ""
+
+
+def _typed(text: str, schema: type[BaseModel]) -> Verdict:
+    try:
+        return Verdict(status="ok", text=text, data=data_of(text, schema))
+    except Mismatch as error:
+        if "{" not in text and is_refusal(text):
+            return Verdict(status="refused", text=text, reason=text)
+        reason = f"the answer does not fit {schema.__name__} ({error})"
+        return Verdict(status="failed", text=text, reason=reason, remedy="repair")
 
 
 def _choice_of(answer: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -80,9 +131,9 @@ def _choice_of(answer: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         choice = answer["choices"][0]
         message = choice["message"]
     except (TypeError, LookupError) as error:
-        raise UnexpectedAnswerError("HTTP 200 without a choice", detail=json.dumps(answer)[:200]) from error
+        raise UnexpectedAnswerError(f"HTTP 200 without a choice; it has {_names(answer)}") from error
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise UnexpectedAnswerError("HTTP 200 with a choice that is no message", detail=json.dumps(choice)[:200])
+        raise UnexpectedAnswerError(f"HTTP 200 with a choice that is no message; it has {_names(choice)}")
     return choice, message
 
 
@@ -95,27 +146,6 @@ def _text_of(message: Mapping[str, Any]) -> str | None:
     return content.strip() if isinstance(content, str) else None
 
 
-def _usage_of(answer: Mapping[str, Any]) -> Usage:
-    usage = answer.get("usage")
-    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")] if isinstance(usage, dict) else [0, 0]
-    read, written = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
-    return Usage(input_tokens=read, output_tokens=written)
-
-
-def _says_nothing(text: str) -> bool:
-    return not text or text.strip("\"'`. ").lower() == NO_TEXT
-
-
-def _typed(text: str, schema: type[Any], usage: Usage) -> Verdict:
-    from pydantic import ValidationError
-
-    fenced = _FENCED.match(text)
-    try:
-        data = schema.model_validate_json(fenced[1] if fenced else text)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}" for fault in error.errors()[:3]
-        )
-        reason = f"the answer does not fit {schema.__name__} ({faults})"
-        return Verdict(status="failed", text=text, reason=reason, usage=usage)
-    return Verdict(status="ok", text=text, data=data, usage=usage)
+def _names(found: Any) -> str:
+    """What an answer is made of, as its values may hold anything that was asked or said."""
+    return ", ".join(sorted(map(str, found)))[:200] or "nothing" if isinstance(found, dict) else type(found).__name__

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision._api_errors import UnexpectedAnswerError
 from aifs_vision._catalogue import model_card
-from aifs_vision._errors import ResidencyError, SettingsError, UnexpectedAnswerError
+from aifs_vision._errors import ResidencyError, SettingsError
 from aifs_vision._exchange import exchange
 from aifs_vision._limits import Cost, Limits
 from aifs_vision._loop import call, call_async

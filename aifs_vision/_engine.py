@@ -6,24 +6,31 @@ import asyncio
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from aifs_vision._budget import Budget
 from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import ResidencyError, SettingsError, SeveralPagesError
-from aifs_vision._folders import spread
+from aifs_vision._estimate import Estimate, Estimator, estimate_of
+from aifs_vision._folders import Spread
 from aifs_vision._guards import ImageLimits
+from aifs_vision._interview import Way
 from aifs_vision._limits import Limits
 from aifs_vision._listing import list_models
 from aifs_vision._loop import call, call_async
 from aifs_vision._reader import FrameReader
+from aifs_vision._recall import Recall, cache_of
 from aifs_vision._run import Run
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._tasks import Task
+from aifs_vision._ways import with_queue
 from aifs_vision._work import Work
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
+    from aifs_vision._cache import Cache
     from aifs_vision._frames import Frames
     from aifs_vision._readings import Reading
     from aifs_vision._sources import Source
@@ -53,13 +60,19 @@ class Vision:
             `AIFS_RESIDENCY`, else no guard.
         plan: "essential", "professional" or "agentic": which limits of the price list to keep to.
         limits: other limits than the plan's.
-        queue: send to `/queue`, where the service works requests off in the background; give it more timeout.
+        cache: a file for readings, so that none is paid twice, or any object with `get(key)` and `put(key, text)`.
+        queue: True sends to `/queue`, where the service works requests off in the background; give it more timeout.
+            "auto" moves over to it when the model has answered 429 for a minute.
         timeout: seconds one request may take.
+        max_cost: EUR that all requests of this object may cost; the one that could exceed it is not sent.
+        fallback_model: asked where the model stays unavailable; its readings say so in `Reading.model`.
         image_limits: how large files and pictures may be that are opened.
 
     Raises:
-        SettingsError: no key, a setting that cannot be right, or a model that takes no images.
-        ResidencyError: the model's region is unknown or not allowed.
+        SettingsError: no key, a setting that cannot be right, a model that takes no images, or one without a known
+            price where there is a `max_cost`.
+        ResidencyError: the region of a model is unknown or not allowed.
+        CacheError: the cache is a file of something else, or of a later version.
     """
 
     def __init__(
@@ -71,23 +84,43 @@ class Vision:
         residency: str | None = None,
         plan: str = "essential",
         limits: Limits | None = None,
-        queue: bool = False,
+        cache: Cache | str | os.PathLike[str] | None = None,
+        queue: bool | Literal["auto"] = False,
         timeout: float = 120.0,
+        max_cost: float | None = None,
+        fallback_model: str | None = None,
         image_limits: ImageLimits | None = None,
     ) -> None:
-        self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
-        self._plan = choose_plan(plan)
-        if not isinstance(model, str) or not model:
-            raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
+        if queue not in {True, False, "auto"}:
+            raise SettingsError.bad_choice("queue", queue, ("True", "False", "auto"))
+        self._settings = resolve(
+            api_key=api_key, base_url=base_url, residency=residency, queue=queue is True, timeout=timeout
+        )
+        self._plan, self._queue = choose_plan(plan), queue
         if image_limits is not None and not isinstance(image_limits, ImageLimits):
             raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
-        self._model, self._card = model, model_card(model)
-        if not self._card.takes_images:
-            raise SettingsError.blind_model(model)
-        if not self._card.allowed_in(self._settings.residency):
-            raise ResidencyError(model, self._card.region, str(self._settings.residency))
-        self._limits = Limits.chosen(limits, self._card, self._plan)
         self._image_limits = image_limits or ImageLimits()
+        own = self._way(model, limits)
+        self._model, self._card, self._limits, self._fallback_model = model, own.card, limits, fallback_model
+        self._ways = with_queue(own) if queue == "auto" else [own]
+        if fallback_model is not None:
+            self._ways.append(self._way(fallback_model, None))
+        self._cache = cache_of(cache)
+        self._max_cost, self._budget = max_cost, None if max_cost is None else Budget(max_cost)
+        for way in self._ways if self._budget else ():
+            if way.card.input_eur is None:
+                raise SettingsError.bad_number("max_cost", max_cost, f"the price of {way.model!r} is not known")
+
+    def _way(self, model: str, limits: Limits | None) -> Way:
+        """The way to a model that takes images and may be asked."""
+        if not isinstance(model, str) or not model:
+            raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
+        card = model_card(model)
+        if not card.takes_images:
+            raise SettingsError.blind_model(model)
+        if not card.allowed_in(self._settings.residency):
+            raise ResidencyError(model, card.region, str(self._settings.residency))
+        return Way(settings=self._settings, model=model, card=card, limits=Limits.chosen(limits, card, self._plan))
 
     @classmethod
     def of(cls, vision: Vision | None, **options: Any) -> Vision:
@@ -172,12 +205,37 @@ class Vision:
         """
         if on_error not in _ON_ERROR:
             raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
-        if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
-            raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
-        if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
-            raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
-        work = Work(self._reader(task), spread(sources, glob), on_error, frames, ordered=ordered, watched=progress)
-        return Run(work)
+        spread = _checked(sources, frames, glob)
+        return Run(Work(self._reader(task), spread, on_error, frames, ordered=ordered, watched=progress))
+
+    def estimate(
+        self,
+        sources: Source | Iterable[Source],
+        task: str | Task = "describe",
+        *,
+        frames: Frames = "auto",
+        glob: str = "**/*",
+    ) -> Estimate:
+        """What `read_many()` with the same arguments would take; nothing is sent.
+
+        The pictures are opened, prepared and looked at, so it takes the time that takes.
+
+        Raises:
+            SettingsError: an argument outside its choices.
+            ImageNotFoundError: a lone path that does not exist, or a folder without images.
+        """
+        return call(self._estimate(sources, task, frames, glob))
+
+    async def aestimate(
+        self,
+        sources: Source | Iterable[Source],
+        task: str | Task = "describe",
+        *,
+        frames: Frames = "auto",
+        glob: str = "**/*",
+    ) -> Estimate:
+        """The asynchronous twin of `estimate()`."""
+        return await call_async(self._estimate(sources, task, frames, glob))
 
     def models(self) -> list[ModelCard]:
         """The models the key may use: the service's own list, each with what the catalogue knows of it.
@@ -199,7 +257,11 @@ class Vision:
             "residency": self._settings.residency,
             "plan": self._plan,
             "limits": self._limits,
+            "cache": self._cache,
+            "queue": "auto" if self._queue == "auto" else False,  # else it is in the address already
             "timeout": self._settings.timeout,
+            "max_cost": self._max_cost,
+            "fallback_model": self._fallback_model,
             "image_limits": self._image_limits,
         }
 
@@ -212,14 +274,13 @@ class Vision:
     def __deepcopy__(self, memo: dict[int, Any]) -> Vision:
         return self
 
-    def _reader(self, task: str | Task) -> FrameReader:
-        return FrameReader(
-            settings=self._settings,
-            model=self._model,
-            card=self._card,
-            limits=self._limits,
+    def _reader(self, task: str | Task, kind: type[FrameReader] = FrameReader) -> FrameReader:
+        return kind(
+            ways=self._ways,
             image_limits=self._image_limits,
             task=Task.of(task),
+            recall=None if self._cache is None else Recall(self._cache),
+            budget=self._budget,
         )
 
     async def _read(self, source: Source, reader: FrameReader) -> Reading:
@@ -230,3 +291,25 @@ class Vision:
         if reading.error is not None:
             raise reading.error
         return reading
+
+    async def _estimate(
+        self, sources: Source | Iterable[Source], task: str | Task, frames: Frames, glob: str
+    ) -> Estimate:
+        reader = self._reader(task, Estimator)
+        work = Work(reader, _checked(sources, frames, glob), "keep", frames, ordered=False, watched=False)
+        try:
+            while (outcome := await work.next()) is not None:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        finally:
+            await work.close()
+        return estimate_of(work.report(), self._ways[0].limits)
+
+
+def _checked(sources: Source | Iterable[Source], frames: Frames, glob: str) -> Spread:
+    """The sources of a run whose arguments can be right."""
+    if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+        raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
+    if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
+        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
+    return Spread(sources, glob)

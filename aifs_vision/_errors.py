@@ -12,10 +12,14 @@ AIFSError
 │   ├── ImageTooSmallError      too few pixels to show anything
 │   ├── ImageTooLargeError      more bytes, pixels or pages than `ImageLimits` lets through
 │   └── SeveralPagesError       one reading was asked for, the source has several pages
+├── CacheError                  a cache that cannot be used: foreign, newer, damaged, or out of reach
+├── BudgetError                 the next request could cost more than max_cost leaves
 ├── APIError                    the service said no, or nothing
 │   ├── BadRequestError         400, 422 and every other refusal of the request itself
+│   │   └── ContextLengthError  more tokens than the model's context window
 │   ├── AuthenticationError     401: the key
 │   ├── PermissionDeniedError   403: the plan
+│   ├── QuotaExceededError      429 that no waiting helps against: a quota or credit is used up
 │   ├── NotFoundError           404: the address or the model
 │   ├── RequestTooLargeError    413
 │   ├── RateLimitError          429, for longer than one is willing to wait
@@ -34,16 +38,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from aifs_vision._readings import Reading
-
 __all__ = [
     "AIFSError",
-    "APIConnectionError",
-    "APIError",
-    "APITimeoutError",
-    "AnswerError",
-    "AuthenticationError",
-    "BadRequestError",
+    "CacheError",
     "ImageAccessError",
     "ImageBrokenError",
     "ImageEncryptedError",
@@ -52,20 +49,19 @@ __all__ = [
     "ImageNotFoundError",
     "ImageTooLargeError",
     "ImageTooSmallError",
-    "NotFoundError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RequestTooLargeError",
     "ResidencyError",
-    "ServiceError",
     "SettingsError",
     "SeveralPagesError",
-    "UnexpectedAnswerError",
 ]
 
 
 class AIFSError(Exception):
     """The root of everything this project raises on purpose; all of it can be pickled."""
+
+    @property
+    def brief(self) -> str:
+        """The message for logs, which a service's or a model's own words are not for: they may repeat anything."""
+        return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -151,6 +147,20 @@ class ResidencyError(SettingsError):
             "Choose a model of an allowed region, or another residency=... ('germany', 'eu' or None)."
         )
         self.model, self.region, self.residency = model, region, residency
+
+
+class CacheError(AIFSError):
+    """A cache that cannot be used; whatever is wrong with its file, the file was left as it is."""
+
+    @classmethod
+    def foreign(cls, path: str, what: str) -> Self:
+        """A file that is something else than a cache of this project, or a later version's."""
+        return cls(f"cache={path!r}: {what}. It was left as it is; name another file.")
+
+    @classmethod
+    def failed(cls, name: str, reason: str) -> Self:
+        """A cache that could not be read or written."""
+        return cls(f"The cache {name!r} failed ({reason}). Mend it, or go on without cache=.")
 
 
 # -- Images ------------------------------------------------------------------------------------------------
@@ -239,109 +249,3 @@ class SeveralPagesError(ImageError):
         remedy = "Use read_many([...]), which gives one for each page."
         super().__init__(source, f"has {total_pages} pages, and read() gives one reading. {remedy}")
         self.total_pages = total_pages
-
-
-# -- The service -------------------------------------------------------------------------------------------
-
-
-class APIError(AIFSError):
-    """The service said no, or nothing.
-
-    Attributes:
-        status: the HTTP status, or None where there was no answer.
-        detail: the service's own words, from either of its two body shapes; "" where it had none.
-        request_id: what the service calls this request, or None.
-        attempts: how many requests were sent for it.
-    """
-
-    status: int | None = None
-    remedy = ""
-
-    def __init__(
-        self, what: str, *, detail: str = "", status: int | None = None, request_id: str | None = None
-    ) -> None:
-        words = f": {detail}" if detail else ""
-        number = f" (request {request_id})" if request_id else ""
-        super().__init__(f"{what}{words}{number}.{' ' if self.remedy else ''}{self.remedy}")
-        self.detail, self.status, self.request_id, self.attempts = detail, status, request_id, 1
-
-
-class BadRequestError(APIError):
-    """The service refuses the request itself; sending it again would not help."""
-
-
-class AuthenticationError(APIError):
-    """401: the service does not know the key."""
-
-    remedy = "Check the key in AIFS_API_KEY or api_key=..., and that it belongs to this address."
-
-
-class PermissionDeniedError(APIError):
-    """403: the key is known, but its plan does not include this."""
-
-    remedy = "Vision.models() lists what the key may use."
-
-
-class NotFoundError(APIError):
-    """404: no such model or endpoint at this address."""
-
-    remedy = "Check the model's name (Vision.models() lists them) and that base_url ends in /v2."
-
-
-class RequestTooLargeError(APIError):
-    """413: the request has more bytes than the service takes."""
-
-    remedy = "Send a smaller picture."
-
-
-class RateLimitError(APIError):
-    """429, for longer than one is willing to wait."""
-
-    remedy = "Give the run fewer requests a minute (limits=Limits(...)), or more time."
-
-
-class ServiceError(APIError):
-    """The service failed (408, 409, 425 or 5xx) until the last attempt."""
-
-
-class APIConnectionError(APIError):
-    """No connection to the service, or it broke on every attempt."""
-
-    remedy = "Check the address, the network and HTTPS_PROXY."
-
-
-class APITimeoutError(APIConnectionError):
-    """No answer in time on any attempt."""
-
-    remedy = "Give it more time with timeout=..., in seconds."
-
-
-class UnexpectedAnswerError(APIError):
-    """A success that is not what was promised: not JSON, cut off, or without a choice."""
-
-
-_BY_STATUS: dict[int, type[APIError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    408: ServiceError,
-    409: ServiceError,
-    413: RequestTooLargeError,
-    425: ServiceError,
-    429: RateLimitError,
-}
-_SERVER_ERRORS = 500
-
-
-def error_of_status(status: int, *, detail: str, request_id: str | None, asked: str) -> APIError:
-    """The error for an HTTP status that is not a success; `asked` says what was asked of whom."""
-    kind = _BY_STATUS.get(status) or (ServiceError if status >= _SERVER_ERRORS else BadRequestError)
-    return kind(f"HTTP {status} for {asked}", detail=detail, status=status, request_id=request_id)
-
-
-class AnswerError(AIFSError):
-    """The model answered, but its text is no result; `reading` keeps status, text and usage."""
-
-    def __init__(self, reading: Reading, reason: str) -> None:
-        super().__init__(f"{reading.source} (page {reading.page}): the answer is {reading.status}: {reason}")
-        self.reading = reading

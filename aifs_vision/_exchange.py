@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from aifs_vision._errors import (
+from aifs_vision._api_errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
@@ -17,13 +19,31 @@ from aifs_vision._errors import (
 from aifs_vision._transport import Call, line_of, send
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision._limits import Cost, Limits
     from aifs_vision._settings import Settings
 
-__all__ = ["connection_error", "exchange", "headers_of", "refusal"]
+__all__ = ["Told", "connection_error", "exchange", "headers_of", "refusal"]
 
 _OK = 200
 _WORDS_SHOWN = 500  # characters
+_DATA = re.compile(r"(?:data:[\w/+.-]*;base64,)?[A-Za-z0-9+/]{80,}={0,2}|data:[\w/+.-]*;base64,[A-Za-z0-9+/=]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What an answer took.
+
+    Attributes:
+        attempts: requests that were sent for it.
+        unanswered: of these, how many the service may have worked on though no whole answer came.
+        waited: seconds that limits have held them up.
+    """
+
+    attempts: int
+    unanswered: int
+    waited: float
 
 
 async def exchange(
@@ -35,22 +55,30 @@ async def exchange(
     limits: Limits,
     cost: Cost,
     body: bytes | None = None,
-) -> tuple[Any, int]:
-    """The JSON of the answer, and how many requests it took; called on the loop.
+    patience: float | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> tuple[Any, Told]:
+    """The JSON of the answer, and what it took; called on the loop.
 
     Raises:
-        APIError: no answer, a refusal, or a success that is not JSON; `attempts` says how many requests it took.
+        APIError: no answer, a refusal, or a success that is not JSON; `attempts` and `waited` say what it took.
     """
     asked = f"{model!r} at {settings.base_url}" if model else url
     request = httpx.Request(method, url, headers=headers_of(settings), content=body)
     line = line_of(settings, model, limits)
     try:
-        response = await send(request, Call(line=line, cost=cost, timeout=settings.timeout))
+        response = await send(
+            request, Call(line=line, cost=cost, timeout=settings.timeout, patience=patience, wanted=wanted)
+        )
     except httpx.RequestError as error:
         raise _counted(connection_error(error, asked), request) from error.with_traceback(None)
     if response.status_code != _OK:
         raise _counted(refusal(response, asked, settings), request)
-    return json.loads(response.content), request.extensions["attempts"]
+    told, answer = request.extensions, response.extensions["json"]
+    if isinstance(answer, dict) and answer.get("error"):
+        words = _hidden(_said_by(answer), settings)
+        raise _counted(UnexpectedAnswerError(f"HTTP 200 with an error from {asked}", detail=words), request)
+    return answer, Told(attempts=told["attempts"], unanswered=told["unanswered"], waited=told["waited"])
 
 
 def headers_of(settings: Settings, accept: str = "application/json") -> list[tuple[str, str]]:
@@ -64,7 +92,8 @@ def headers_of(settings: Settings, accept: str = "application/json") -> list[tup
 
 
 def _counted(error: APIError, request: httpx.Request) -> APIError:
-    error.attempts = request.extensions["attempts"]
+    told = request.extensions
+    error.attempts, error.unanswered, error.waited = told["attempts"], told["unanswered"], told["waited"]
     return error
 
 
@@ -79,10 +108,11 @@ def connection_error(error: httpx.RequestError, asked: str) -> APIError:
 
 
 def refusal(response: httpx.Response, asked: str, settings: Settings) -> APIError:
-    """The error of the tree for an answer that is a refusal; a key that the service repeats is not shown."""
+    """The error of the tree for an answer that is a refusal."""
     return error_of_status(
         response.status_code,
-        detail=_words_of(response.text).replace(settings.api_key.reveal(), str(settings.api_key)),
+        code=_code_of(response.text),
+        detail=_hidden(_words_of(response.text), settings),
         request_id=response.headers.get("x-request-id"),
         asked=asked,
     )
@@ -97,7 +127,22 @@ def _words_of(body: str) -> str:
         said = _said_by(json.loads(body))
     except (ValueError, RecursionError):
         said = "" if body.lstrip().startswith("<") else body
-    return said.strip()[:_WORDS_SHOWN]
+    return said.strip()
+
+
+def _hidden(words: str, settings: Settings) -> str:
+    """The service's words, but for the key and the pictures that it may repeat in them."""
+    shown = words.replace(settings.api_key.reveal(), str(settings.api_key))
+    return _DATA.sub("<data>", shown)[:_WORDS_SHOWN]
+
+
+def _code_of(body: str) -> str:
+    """The `code` and `type` of an error, which say what its words may leave out."""
+    try:
+        error = json.loads(body)["error"]
+        return f"{error.get('code')} {error.get('type')}"
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _said_by(body: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from aifs_vision._sources import has_scheme, is_source, printable
 if TYPE_CHECKING:
     from aifs_vision._sources import Source
 
-__all__ = ["Unreadable", "find_images", "spread"]
+__all__ = ["Spread", "Unreadable", "find_images"]
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,48 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     return found
 
 
-def spread(sources: Source | Iterable[Source], glob: str = "**/*") -> Iterator[Source | Unreadable]:
+class Spread:
     """Single sources, one after the other: a lone source as it is, a folder as its images.
 
     A folder among others that has no images, or cannot be listed, is `Unreadable`, and the others are unharmed.
 
-    Raises:
-        ImageNotFoundError: a lone path that does not exist, or a lone folder without images.
-        ImageAccessError: a lone folder that cannot be listed.
+    While it is iterated it raises ImageNotFoundError for a lone path that does not exist, or a lone folder without
+    images, and ImageAccessError for a lone folder that cannot be listed.
+
+    Attributes:
+        total: how many there will be, as far as that is known; None for iterators, which nobody can count.
     """
-    alone = is_source(sources) or not isinstance(sources, Iterable)
-    if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
-        raise ImageNotFoundError(printable(os.fspath(sources)))
-    for source in (sources,) if alone else sources:  # type: ignore[union-attr]
-        if isinstance(source, (str, os.PathLike)) and _is_folder(source):
-            try:
-                yield from find_images(source, glob)
-            except ImageError as error:
-                if alone:
-                    raise
-                yield Unreadable(error)
-        else:
-            yield source  # type: ignore[misc]
+
+    def __init__(self, sources: Source | Iterable[Source], glob: str = "**/*") -> None:
+        self._alone = is_source(sources) or not isinstance(sources, Iterable)
+        self._sources, self._glob = sources, glob
+        self.total = 1 if self._alone else len(sources) if isinstance(sources, Sized) else None
+        self._each = self._spread()
+
+    def __iter__(self) -> Iterator[Source | Unreadable]:
+        return self
+
+    def __next__(self) -> Source | Unreadable:
+        return next(self._each)
+
+    def _spread(self) -> Iterator[Source | Unreadable]:
+        sources = self._sources
+        if isinstance(sources, (str, os.PathLike)) and _is_missing_path(sources):
+            raise ImageNotFoundError(printable(os.fspath(sources)))
+        for source in (sources,) if self._alone else sources:  # type: ignore[union-attr]
+            if isinstance(source, (str, os.PathLike)) and _is_folder(source):
+                try:
+                    found = find_images(source, self._glob)
+                except ImageError as error:
+                    if self._alone:
+                        raise
+                    yield Unreadable(error)
+                else:
+                    if self.total is not None:
+                        self.total += len(found) - 1
+                    yield from found
+            else:
+                yield source  # type: ignore[misc]
 
 
 # -- Folders -----------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision._api_errors import UnexpectedAnswerError
 from aifs_vision._catalogue import model_card, region_residency
-from aifs_vision._errors import UnexpectedAnswerError
 from aifs_vision._exchange import exchange
 from aifs_vision._limits import Cost, Limits
 

@@ -9,28 +9,36 @@ from __future__ import annotations
 import asyncio
 import atexit
 import inspect
+import math
 import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Hashable
+import anyio
 
-__all__ = ["Home", "call", "call_async", "home", "result", "result_async", "submit"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+
+__all__ = ["Home", "call", "call_async", "home", "moved", "result", "result_async", "sheltered", "submit"]
 
 T = TypeVar("T")
 
 _SHUTDOWN = 5.0  # seconds the loop gets at interpreter exit to close its connections
 _HEARTBEAT = 0.5  # seconds; Ctrl-C does not end a longer wait on Windows, nor where another thread gets the signal
+_SHELTERED = "aifs-vision sheltered"  # tasks that those who wait for them end
 _CPU_THREADS = 8  # more decode no faster: they share the memory bus
 
 
 class Home:
     """What belongs to one background loop: its thread, its pools, and whatever is kept there by key."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, around: Callable[[Any], Any] = lambda it: it
+    ) -> None:
+        self.loop = loop or asyncio.new_event_loop()
+        self.around = around  # what is put around the connections; for tests that turn the clock
         self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
         self.cpu = ThreadPoolExecutor(_cpus(), thread_name_prefix="aifs-vision-cpu")
         self.closing = False
@@ -74,13 +82,16 @@ class Home:
     async def _end(self) -> None:
         cancelled: set[asyncio.Task[Any]] = set()
         while tasks := asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}:
+            left = {task for task in tasks - cancelled if task.get_name() != _SHELTERED}
             # One that has not started may hold a coroutine that would never be awaited: it gets its first step.
-            for task in filter(_has_started, tasks - cancelled):
+            for task in filter(_has_started, left):
                 task.cancel()
                 cancelled.add(task)
-            await asyncio.wait(tasks, timeout=0 if tasks - cancelled else None, return_when=FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=0 if left - cancelled else None, return_when=FIRST_COMPLETED)
         for close in self._closers:
             await close()
+        await asyncio.sleep(0)  # sockets are closed a step after their transports
+        self.cpu.shutdown(wait=False)
         self.loop.stop()
 
     def _run(self) -> None:
@@ -103,6 +114,20 @@ def home() -> Home:
         if _home is None:
             _home = Home()
         return _home
+
+
+@contextmanager
+def moved(place: Home) -> Iterator[None]:
+    """Everything of this process runs at another home, until this ends."""
+    global _home  # noqa: PLW0603 - as above
+    with _lock:
+        before, _home = _home, place
+    try:
+        yield
+    finally:
+        with _lock:
+            _home = before
+        place.close()
 
 
 def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -157,6 +182,42 @@ async def call_async(work: Coroutine[Any, Any, T]) -> T:
     if home().is_here():
         return await work
     return await asyncio.wrap_future(submit(work))
+
+
+async def sheltered(
+    work: Coroutine[Any, Any, T], seconds: float = math.inf, *, unwanted: Callable[[T], Awaitable[None]] | None = None
+) -> T:
+    """Awaits work with the pooled connections, on the loop itself, so that whoever leaves it loses no connection.
+
+    The pool closes connections one after the other, in a scope that holds off cancellations by anyio, but not those
+    by asyncio: one of these, and the connections that are left are forgotten open. So the work has a task of its
+    own, and whatever ends it early comes by way of anyio.
+
+    Args:
+        work: is given so many `seconds`.
+        unwanted: gets rid of a result that comes although nobody waits for it any more.
+
+    Raises:
+        asyncio.TimeoutError: it took longer.
+    """
+    loop = asyncio.get_running_loop()
+    scope = anyio.CancelScope(deadline=loop.time() + seconds)
+
+    async def within() -> T:
+        with scope:
+            return await work
+        raise asyncio.TimeoutError
+
+    task = loop.create_task(within(), name=_SHELTERED)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        scope.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None and unwanted is not None:
+            await unwanted(task.result())
+        raise
+    return task.result()
 
 
 def _cpus() -> int:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aifs_vision._errors import AIFSError
 
-__all__ = ["RESULTS", "STATUSES", "Reading", "Status", "Usage", "reading_id"]
+__all__ = ["RESULTS", "STATUSES", "ModelUse", "Reading", "Status", "Usage", "reading_id"]
 
 Status = Literal["ok", "empty", "truncated", "refused", "filtered", "looped", "invented", "failed", "pending"]
 STATUSES: tuple[Status, ...] = (
@@ -18,6 +20,7 @@ STATUSES: tuple[Status, ...] = (
 RESULTS: frozenset[Status] = frozenset({"ok", "empty"})
 """The statuses that are results; a blank page is a fact. Every other one is a failure."""
 
+_MOST_TOKENS = 10_000_000  # that one answer can have used; a host that says more has not counted
 _NAMESPACE = uuid.UUID("a1f5b151-0000-5000-8000-000000000001")  # fixed for ever: ids depend on it
 
 
@@ -28,10 +31,54 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
 
+    @classmethod
+    def of(cls, answer: Any) -> Usage:
+        """What the JSON of an answer says that it used; nothing where it does not say, or what cannot be.
+
+        Some hosts leave a model's thoughts out of `completion_tokens`, but neither out of `total_tokens` nor of a bill.
+        """
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        if not isinstance(usage, dict):
+            return cls()
+        read, written, both = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+        return cls(input_tokens=read, output_tokens=max(written, both - read if read else 0))
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return int(value) if 0 <= value <= _MOST_TOKENS else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUse:
+    """What one model was asked, and what that cost.
+
+    Attributes:
+        requests: questions put to it; more than images, where a page was cut into bands or an answer tried again.
+        attempts: HTTP requests sent for them, those that were refused or failed included.
+        usage: tokens, as counted by the service.
+        cost_eur: EUR for them; None where the catalogue has no price for the model.
+    """
+
+    requests: int = 0
+    attempts: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost_eur: float | None = 0.0
+
+    def __add__(self, other: ModelUse) -> ModelUse:
+        known = self.cost_eur is not None and other.cost_eur is not None
+        return ModelUse(
+            requests=self.requests + other.requests,
+            attempts=self.attempts + other.attempts,
+            usage=self.usage + other.usage,
+            cost_eur=(self.cost_eur or 0.0) + (other.cost_eur or 0.0) if known else None,
         )
 
 
@@ -55,8 +102,12 @@ class Reading:
         model, task, prompt_version: who was asked what.
         usage: tokens, over all attempts.
         cost_eur: EUR for `usage`; None where the catalogue has no price for the model.
-        attempts: requests sent for this reading.
-        cached: whether the text came from a cache; usage and cost are 0 then.
+        models: what each model was asked for this reading, by its name; more than one where another one stood in.
+        requests: questions put to the models: one, or more for bands, more room and repairs.
+        attempts: HTTP requests sent for them, those that failed included.
+        waited: seconds that limits have held them up.
+        cached: whether the text was paid before: it came from the cache, or from an equal image that was on its
+            way; usage and cost are 0 then.
         id: a UUID made of source, page and task: an edited picture keeps it, another task has another.
     """
 
@@ -77,7 +128,10 @@ class Reading:
     prompt_version: str
     usage: Usage = field(default_factory=Usage)
     cost_eur: float | None = 0.0
+    models: Mapping[str, ModelUse] = field(default_factory=dict)
+    requests: int = 0
     attempts: int = 0
+    waited: float = 0.0
     cached: bool = False
 
     @property

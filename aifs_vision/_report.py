@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._readings import RESULTS, STATUSES, Usage
+from aifs_vision._readings import RESULTS, STATUSES, ModelUse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aifs_vision._readings import Reading
+    from aifs_vision._readings import Reading, Usage
 
 __all__ = ["Failure", "RunReport", "Tally"]
+
+_FAILURES_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +31,22 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What a run has done so far; a value, so that a report once taken does not change.
+    """What a run has done so far; a value that can be pickled, so that a report once taken does not change.
 
     Attributes:
         statuses: how many readings ended with each status.
-        requests: requests sent, further attempts included.
-        usage: tokens, as counted by the service.
-        cost_eur: EUR for them; None where the catalogue has no price for the model.
+        cached: how many of them were paid before: from the cache, or with an equal image that was on its way.
+        models: what each model was asked, by its name.
         seconds: from the start of the run to its last reading.
+        waited: seconds that limits have held up requests, summed over them: many wait at once.
         failures: every image without a result, in the order of the run.
     """
 
     statuses: Mapping[str, int] = field(default_factory=dict)
-    requests: int = 0
-    usage: Usage = field(default_factory=Usage)
-    cost_eur: float | None = 0.0
+    cached: int = 0
+    models: Mapping[str, ModelUse] = field(default_factory=dict)
     seconds: float = 0.0
+    waited: float = 0.0
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -56,30 +59,89 @@ class RunReport:
         """How many of them are results: status "ok" or "empty"."""
         return sum(count for status, count in self.statuses.items() if status in RESULTS)
 
+    @property
+    def images_per_second(self) -> float:
+        """Readings a second; 0.0 before there is one."""
+        return self.images / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def requests(self) -> int:
+        """Questions put to all models."""
+        return self._total.requests
+
+    @property
+    def attempts(self) -> int:
+        """HTTP requests sent to all models."""
+        return self._total.attempts
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all models."""
+        return self._total.usage
+
+    @property
+    def cost_eur(self) -> float | None:
+        """EUR for all models; None where the price of one that was asked is not known."""
+        return self._total.cost_eur
+
+    @property
+    def _total(self) -> ModelUse:
+        return sum(self.models.values(), ModelUse())
+
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for logs and JSON."""
         return {
             "images": self.images,
             "statuses": dict(self.statuses),
-            "requests": self.requests,
-            "input_tokens": self.usage.input_tokens,
-            "output_tokens": self.usage.output_tokens,
-            "cost_eur": self.cost_eur,
+            "cached": self.cached,
+            **_plain(self._total),
+            "models": {name: _plain(use) for name, use in self.models.items()},
             "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "waited": self.waited,
             "failures": [vars(failure).copy() for failure in self.failures],
         }
 
     def __str__(self) -> str:
+        lines = [f"{name:<10}{value}" for name, value in self._rows()]
+        lines += [f"{failure.status:<10}{failure.reason}" for failure in self.failures[:_FAILURES_SHOWN]]
+        if (more := len(self.failures) - _FAILURES_SHOWN) > 0:
+            lines.append(f"{'':<10}and {more} more, in report.failures")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        shown = [(failure.status, failure.reason) for failure in self.failures[:_FAILURES_SHOWN]]
+        rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in [*self._rows(), *shown])
+        return f"<table>{''.join(rows)}</table>"
+
+    def _rows(self) -> list[tuple[str, str]]:
         counted = ", ".join(f"{self.statuses[status]} {status}" for status in STATUSES if status in self.statuses)
-        cost = "unknown" if self.cost_eur is None else f"{self.cost_eur:.4f} EUR"
-        lines = [
-            f"images    {self.images} ({counted or 'none'})",
-            f"requests  {self.requests}",
-            f"tokens    {self.usage.input_tokens:,} in, {self.usage.output_tokens:,} out",
-            f"cost      {cost}",
-            f"time      {self.seconds:.1f} s",
+        rows = [("images", f"{self.images} ({counted or 'none'}), {self.cached} of them paid before")]
+        rows += [
+            (("model", "")[at > 0], f"{name}: {_words(use)}") for at, (name, use) in enumerate(self.models.items())
         ]
-        return "\n".join([*lines, *(f"{failure.status}  {failure.reason}" for failure in self.failures)])
+        if len(self.models) != 1:
+            rows.append(("together", _words(self._total)))
+        pace = f"{self.seconds:.1f} s, {self.images_per_second:.1f} images a second"
+        held = f"; limits held requests up for {self.waited:.0f} s, added up" if self.waited >= 1 else ""
+        return [*rows, ("time", pace + held)]
+
+
+def _plain(use: ModelUse) -> dict[str, Any]:
+    return {
+        "requests": use.requests,
+        "attempts": use.attempts,
+        "input_tokens": use.usage.input_tokens,
+        "output_tokens": use.usage.output_tokens,
+        "cost_eur": use.cost_eur,
+    }
+
+
+def _words(use: ModelUse) -> str:
+    cost = "price unknown" if use.cost_eur is None else f"{use.cost_eur:.4f} EUR"
+    tokens = f"{use.usage.input_tokens:,} tokens in, {use.usage.output_tokens:,} out"
+    return f"{use.requests} requests ({use.attempts} sent), {tokens}, {cost}"
 
 
 class Tally:
@@ -88,16 +150,16 @@ class Tally:
     def __init__(self) -> None:
         self._statuses: Counter[str] = Counter()
         self._failures: list[Failure] = []
-        self._requests, self._usage = 0, Usage()
-        self._cost: float | None = 0.0
+        self._models: dict[str, ModelUse] = {}
+        self._cached, self._waited = 0, 0.0
 
     def add(self, reading: Reading) -> None:
         """Counts one more reading, delivered or skipped."""
         self._statuses[reading.status] += 1
-        self._requests += reading.attempts
-        self._usage += reading.usage
-        known = self._cost is not None and reading.cost_eur is not None
-        self._cost = (self._cost or 0.0) + (reading.cost_eur or 0.0) if known else None
+        self._cached += reading.cached
+        self._waited += reading.waited
+        for model, use in reading.models.items():
+            self._models[model] = self._models.get(model, ModelUse()) + use
         if not reading.ok:
             self._failures.append(
                 Failure(
@@ -112,9 +174,9 @@ class Tally:
         """The figures so far, `seconds` after the start."""
         return RunReport(
             statuses=dict(self._statuses),
-            requests=self._requests,
-            usage=self._usage,
-            cost_eur=self._cost,
+            cached=self._cached,
+            models=dict(self._models),
             seconds=seconds,
+            waited=self._waited,
             failures=tuple(self._failures),
         )

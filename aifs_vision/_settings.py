@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from aifs_vision._errors import SettingsError
@@ -73,6 +73,11 @@ class Settings:
     def api_url(self) -> str:
         """The address of everything that is not queued."""
         return _swapped_end(self.base_url, "/queue", "/v2")
+
+
+def queue_of(settings: Settings) -> Settings:
+    """The same service, asked through its queue."""
+    return replace(settings, base_url=_swapped_end(settings.base_url, "/v2", "/queue"))
 
 
 def resolve(

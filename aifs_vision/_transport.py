@@ -9,23 +9,28 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
+import math
 import random
 import time
-import urllib.request
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import httpx
 
-from aifs_vision._errors import SettingsError
-from aifs_vision._limits import Cost, Limits, Pacer, retry_hint
-from aifs_vision._loop import home
+from aifs_vision._api_errors import is_used_up
+from aifs_vision._connections import connections
+from aifs_vision._hints import retry_hint
+from aifs_vision._limits import Cost
+from aifs_vision._line import Line, line_of
+from aifs_vision._loop import sheltered
+from aifs_vision._readings import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable
+    from collections.abc import AsyncIterator, Callable
 
-    from aifs_vision._settings import Settings
+    from aifs_vision._governor import Permit
+    from aifs_vision._line import Turn
 
 __all__ = ["Call", "Line", "line_of", "send"]
 
@@ -33,11 +38,13 @@ logger = logging.getLogger("aifs_vision")
 
 ATTEMPTS = 4  # requests for one item that meets failures; a 429 is flow control and does not count
 TIMEOUTS = 2  # of these, how many may end by the clock: each of them costs a whole timeout
+BREAKS = 2  # of these, how many may break the server before the item is set aside while the others go on
 CONNECT_TIMEOUT = 10.0  # seconds
 _UNREAD = 2.0  # seconds until a body whose next chunk nobody asks for gives its slot back
 
 _RETRIED = frozenset({408, 409, 425, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
-_FINAL = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)  # the request itself is wrong
+_BROKEN = frozenset({500, 502, 520})  # what a server answers that an item has killed; 503 and the like say "busy"
+_RESET = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _TOO_MANY = 429
 _OK = 200
 _LONGEST_PAUSE, _FIRST_PAUSE = 8.0, 0.5  # seconds; full jitter below 0.5, 1, 2, 4, 8
@@ -45,123 +52,151 @@ _LONGEST_PAUSE, _FIRST_PAUSE = 8.0, 0.5  # seconds; full jitter below 0.5, 1, 2,
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a request is for: the line it goes through, what it is expected to use, and how it is answered."""
+    """What a request is for: the line it goes through, what it is expected to use, and how it is answered.
+
+    Attributes:
+        patience: seconds that 429s may put it off, from the first of them; None for those of the line's limits.
+        wanted: asked before each attempt, whether there is still a reason for it.
+    """
 
     line: Line
     cost: Cost
     timeout: float
     stream: bool = False
+    patience: float | None = None
+    wanted: Callable[[], bool] = lambda: True
 
 
-class Line:
-    """The way to one model at one address with one key; everybody in the process who asks it queues here."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.pacer = Pacer(limits, asyncio.get_running_loop().time)
-        self._turn = asyncio.Lock()
-        self._slots = asyncio.Semaphore(limits.in_flight)
-
-    def adopt(self, limits: Limits) -> None:
-        """The limits somebody has set since; who is under way stays under way."""
-        if limits != self.pacer.limits:
-            if limits.in_flight != self.pacer.limits.in_flight:
-                self._slots = asyncio.Semaphore(limits.in_flight)
-            self.pacer.adopt(limits)
-
-    async def enter(self, cost: Cost) -> asyncio.Semaphore:
-        """Waits, first come, first served, until the request may go; the slot it holds is to be released."""
-        slots = self._slots
-        await slots.acquire()
-        try:
-            async with self._turn:
-                while (wait := self.pacer.wait(cost)) > 0:  # noqa: ASYNC110 - time alone fills them
-                    await asyncio.sleep(wait)
-        except BaseException:
-            slots.release()
-            raise
-        return slots
+class _Unwanted(httpx.RequestError):
+    """Nothing was sent any more."""
 
 
-def line_of(settings: Settings, model: str, limits: Limits) -> Line:
-    """The line for a model; limits that differ from the last ones replace them."""
-    key: Hashable = ("line", settings.base_url, settings.api_key.fingerprint, model)
-    line = home().keep(key, lambda: Line(limits))
-    line.adopt(limits)
-    return line
+_NOT_SENT = (
+    _Unwanted,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.LocalProtocolError,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+class _Trial:
+    """What the attempts of one item came to so far; decides whether there is another one, and after what pause."""
+
+    def __init__(self, call: Call) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._patience = call.line.governor.limits.patience if call.patience is None else call.patience
+        self._deadline: float | None = None
+        self.failures = self._timeouts = self._breaks = 0
+
+    @property
+    def breaks_servers(self) -> bool:
+        """Whether the item has broken the server so often that the others go first."""
+        return self._breaks >= BREAKS
+
+    def pause_after(self, outcome: httpx.Response | httpx.RequestError, hint: float | None) -> float | None:
+        """Seconds until the next attempt; None where this outcome is the last."""
+        if isinstance(outcome, httpx.Response):
+            if outcome.status_code == _TOO_MANY:
+                return self._after_refusal(outcome, hint)
+            if outcome.status_code not in _RETRIED:
+                return None
+            self._breaks += outcome.status_code in _BROKEN
+        else:
+            if isinstance(outcome, (_Unwanted, httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
+                return None
+            self._timeouts += isinstance(outcome, httpx.TimeoutException)
+            self._breaks += isinstance(outcome, _RESET)
+        self.failures += 1
+        if self.failures >= ATTEMPTS or self._timeouts >= TIMEOUTS:
+            return None
+        most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self.failures - 1))
+        return hint if hint is not None else random.uniform(0, most)  # noqa: S311 - jitter, not cryptography
+
+    def _after_refusal(self, outcome: httpx.Response, hint: float | None) -> float | None:
+        """Flow control: it uses up no attempt, and the line makes everybody wait, not this item alone."""
+        now = self._clock()
+        if self._deadline is None:
+            self._deadline = now + self._patience
+        late = now + (hint or 0.0) >= self._deadline
+        return None if late or is_used_up(outcome.text) else 0.0
 
 
 async def send(request: httpx.Request, call: Call) -> httpx.Response:
     """Sends a request through its line until it is answered for good.
 
     The response may have any status that is not retried, or the last one that was. Unless `call.stream`, its
-    body is read, and a status of 200 carries JSON. `request.extensions["attempts"]` counts the requests sent.
+    body is read, and a status of 200 carries JSON. `request.extensions` tells in "attempts" how many requests were
+    sent, in "unanswered" how many of them the service may have worked on though no whole answer came, and in
+    "waited" how many seconds limits have held them up.
 
     Raises:
         httpx.TransportError: no connection, or it broke, on every attempt.
         httpx.DecodingError: on every attempt a 200 whose body was not JSON.
     """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + call.line.pacer.limits.patience
-    failures = timeouts = 0
-    request.extensions["attempts"] = 0
-    while True:
-        request.extensions["attempts"] += 1
-        outcome = await _attempt(request, call)
-        if isinstance(outcome, httpx.Response):
-            status, error = outcome.status_code, None
-            hint = retry_hint(outcome.headers, _body(outcome), wall_clock=time.time())
-        else:
-            status, error, hint = None, outcome, None
-        if status == _TOO_MANY:
-            # Everybody on the line waits, not this item alone: the limit is everybody's.
-            call.line.pacer.cool_down(hint if hint is not None else _pause(failures))
-            if clock() + (hint or 0.0) < deadline:
-                continue
-            return _answered(outcome)
-        if (error is None and status not in _RETRIED) or isinstance(error, _FINAL):
-            return _answered(outcome)
-        failures += 1
-        timeouts += isinstance(error, httpx.TimeoutException)
-        if failures >= ATTEMPTS or timeouts >= TIMEOUTS:
-            return _answered(outcome)
-        logger.info("attempt %d failed (%s); trying again", failures, status or type(error).__name__)
-        await asyncio.sleep(hint if hint is not None else _pause(failures))
+    trial = _Trial(call)
+    told = request.extensions
+    told["attempts"], told["unanswered"], told["waited"] = 0, 0, 0.0
+    async with call.line.turn() as turn:
+        while True:
+            async with call.line.aside() if trial.breaks_servers else nullcontext():
+                outcome, hint = await _attempt(request, call, turn)
+            told["waited"] = turn.waited
+            told["unanswered"] += isinstance(outcome, httpx.RequestError) and not isinstance(outcome, _NOT_SENT)
+            pause = trial.pause_after(outcome, hint)
+            if pause is None:
+                if isinstance(outcome, httpx.RequestError):
+                    raise outcome
+                return outcome
+            if trial.failures:
+                logger.info("attempt %d failed (%s); trying again", told["attempts"], _name(outcome))
+            await asyncio.sleep(pause)
 
 
-def _answered(outcome: httpx.Response | httpx.RequestError) -> httpx.Response:
-    if isinstance(outcome, httpx.RequestError):
-        raise outcome
-    return outcome
+def _name(outcome: httpx.Response | httpx.RequestError) -> str:
+    return str(outcome.status_code) if isinstance(outcome, httpx.Response) else type(outcome).__name__
 
 
-def _pause(failures: int) -> float:
-    most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** max(0, failures - 1))
-    return random.uniform(0, most)  # noqa: S311 - jitter, not cryptography
-
-
-def _body(response: httpx.Response) -> bytes:
-    return response.content if response.is_closed else b""
-
-
-async def _attempt(request: httpx.Request, call: Call) -> httpx.Response | httpx.RequestError:
-    """One request; what went wrong below HTTP is returned, for `send` to decide upon."""
-    slot = await call.line.enter(call.cost)
-    response = None
+async def _attempt(
+    request: httpx.Request, call: Call, turn: Turn
+) -> tuple[httpx.Response | httpx.RequestError, float | None]:
+    """One request, and how long the service asks to wait; what went wrong below HTTP is for `send` to decide upon."""
+    line, response, hint = call.line, None, None
+    permit = await line.enter(turn, call.cost)
     try:
-        if call.stream:  # bounded by its silences: a long answer is not a late one
-            response = await _exchange(request, call)
-        else:
-            response = await asyncio.wait_for(_exchange(request, call), call.timeout)
+        if not call.wanted():
+            return _Unwanted("others have found meanwhile that there is no answer to be had", request=request), None
+        request.extensions["attempts"] += 1
+        # A stream is bounded by its silences: a long answer is not a late one.
+        bound = math.inf if call.stream else call.timeout
+        response = await sheltered(_exchange(request, call), bound, unwanted=httpx.Response.aclose)
+        hint = _heard(response, line, permit)  # before the slot is free: whoever comes next is to know
+        if not call.stream:
+            _settle(response, line, permit)
     except asyncio.TimeoutError:
-        return httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request)
+        return httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request), None
     except httpx.RequestError as error:
-        return error
+        return error, None
     finally:
         if response is None or response.is_closed:
-            slot.release()
+            line.leave(permit)
     if not response.is_closed:
-        response.stream = _Released(cast(httpx.AsyncByteStream, response.stream), slot)
-    return response
+        response.stream = _Released(cast(httpx.AsyncByteStream, response.stream), line, permit)
+    return response, hint
+
+
+def _heard(response: httpx.Response, line: Line, permit: Permit) -> float | None:
+    """Tells the line what an answer says of its limits; gives the time to wait that it asks for."""
+    body = response.content if response.is_closed else b""
+    hint = retry_hint(response.headers, body, wall_clock=time.time())
+    if response.status_code == _TOO_MANY:
+        line.governor.refused(permit, hint)
+    else:
+        line.governor.accepted(permit)
+    line.told(permit, response.headers)
+    return hint
 
 
 async def _exchange(request: httpx.Request, call: Call) -> httpx.Response:
@@ -171,7 +206,7 @@ async def _exchange(request: httpx.Request, call: Call) -> httpx.Response:
         "write": call.timeout,
         "pool": None,
     }
-    response = await _connections(request.url).handle_async_request(request)
+    response = await connections(request.url).handle_async_request(request)
     response.request = request
     if call.stream and response.status_code == _OK:
         return response
@@ -179,25 +214,23 @@ async def _exchange(request: httpx.Request, call: Call) -> httpx.Response:
         await response.aread()
     finally:
         await response.aclose()
-    if response.status_code == _OK:
-        _settle(response, call)
     return response
 
 
-def _settle(response: httpx.Response, call: Call) -> None:
+def _settle(response: httpx.Response, line: Line, permit: Permit) -> None:
     """Checks that a success carries JSON, and corrects the budgets by the usage it reports."""
+    if response.status_code != _OK:
+        return
     try:
         answer = json.loads(response.content)
     except (ValueError, RecursionError) as error:
         kind = response.headers.get("content-type", "no content type")
         message = f"HTTP 200 with {kind} that is not JSON ({error})"
         raise httpx.DecodingError(message, request=response.request) from error
-    usage = answer.get("usage") if isinstance(answer, dict) else None
-    if isinstance(usage, dict):
-        counted = [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
-        if all(isinstance(count, int) for count in counted):
-            used = Cost(input_tokens=counted[0] or 0, output_tokens=counted[1] or 0)
-            call.line.pacer.correct(call.cost, used)
+    response.extensions["json"] = answer
+    used = Usage.of(answer)
+    if used != Usage():
+        line.governor.settle(permit, Cost(input_tokens=used.input_tokens, output_tokens=used.output_tokens))
 
 
 class _Released(httpx.AsyncByteStream):
@@ -207,9 +240,9 @@ class _Released(httpx.AsyncByteStream):
     for as long as it likes, and must not hold up everybody else.
     """
 
-    def __init__(self, stream: httpx.AsyncByteStream, slot: asyncio.Semaphore) -> None:
-        self._stream, self._slot = stream, slot
-        self._held, self._closed = True, False
+    def __init__(self, stream: httpx.AsyncByteStream, line: Line, permit: Permit) -> None:
+        self._stream, self._line, self._permit = stream, line, permit
+        self._closed = False
         self._lease = self._leased()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -224,42 +257,9 @@ class _Released(httpx.AsyncByteStream):
         try:
             if not self._closed:
                 self._closed = True
-                await self._stream.aclose()
+                await sheltered(self._stream.aclose())
         finally:
-            self._give_back()
+            self._line.leave(self._permit)
 
     def _leased(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(_UNREAD, self._give_back)
-
-    def _give_back(self) -> None:
-        if self._held:
-            self._held = False
-            self._slot.release()
-
-
-_ROUTE_SETTINGS = [
-    *(name for proxy in ("https_proxy", "http_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
-]
-
-
-def _connections(url: httpx.URL) -> httpx.AsyncBaseTransport:
-    """The pooled connections to a host, through the proxy and with the certificates the environment names."""
-    route = ("connections", url.scheme, url.host, *map(os.environ.get, _ROUTE_SETTINGS))
-    return home().keep(route, lambda: _connect(url.scheme, url.host), httpx.AsyncHTTPTransport.aclose)
-
-
-def _connect(scheme: str, host: str) -> httpx.AsyncHTTPTransport:
-    proxies = urllib.request.getproxies()
-    proxy = None if urllib.request.proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    try:
-        return httpx.AsyncHTTPTransport(
-            verify=scheme == "https",  # the context reads SSL_CERT_FILE and SSL_CERT_DIR itself
-            # No bound of its own: the lines' slots are the bound, and a second queue would hide from the pacing.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30.0),
-            proxy=proxy,
-        )
-    except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
-        raise SettingsError.bad_route(proxy, str(error)) from error
+        return asyncio.get_running_loop().call_later(_UNREAD, self._line.leave, self._permit)

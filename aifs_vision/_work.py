@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from aifs_vision._errors import AIFSError, AuthenticationError, PermissionDeniedError
+from aifs_vision._api_errors import AuthenticationError, BudgetError, PermissionDeniedError, QuotaExceededError
+from aifs_vision._errors import AIFSError, CacheError
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
 from aifs_vision._report import RunReport, Tally
@@ -35,12 +36,30 @@ _READY_AHEAD = 2  # prepared images alive beyond those in flight
 _FINISHED_AHEAD = 4  # times what is in flight: readings that wait for their turn or for the caller
 _END: Any = object()
 
+_FINISHING = (BudgetError, QuotaExceededError, CacheError)
+"""What ends a run, but lets those finish that are on their way: they are paid."""
+
+_ENDING = (AuthenticationError, PermissionDeniedError, *_FINISHING)
+"""What is true of every image, and no reason to ask for another one."""
+
 
 @dataclass(frozen=True)
 class _Broken:
     """What the caller's own code raised; it reaches the caller in its place, and never the event loop."""
 
     error: BaseException
+
+
+class Sources(Protocol):
+    """The sources of a run, one after the other."""
+
+    total: int | None
+
+    def __iter__(self) -> Iterator[Source | Unreadable]:
+        """Itself."""
+
+    def __next__(self) -> Source | Unreadable:
+        """The next one."""
 
 
 class Reader(Protocol):
@@ -71,7 +90,7 @@ class Work:
     def __init__(
         self,
         reader: Reader,
-        sources: Iterator[Source | Unreadable],
+        sources: Sources,
         on_error: OnError,
         wanted: Frames,
         *,
@@ -90,7 +109,11 @@ class Work:
         self._asking: set[asyncio.Task[Any] | None] = set()
         self._ready: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
         self._fatal: AIFSError | None = None
+        self._ended_by: AIFSError | None = None  # what is raised when everything that was paid is delivered
         self._closed = False
+        self._source_of: dict[asyncio.Future[Any], int] = {}
+        self._left: dict[int, int] = {}  # frames of a source that have no reading yet
+        self._done = 0  # sources all of whose frames have one
         self._touched = False  # asked for a reading, though perhaps not yet begun
 
     async def next(self) -> Outcome:
@@ -103,10 +126,11 @@ class Work:
             if self._closed:
                 break
             self._unread.release()
+            self._finish(item)
             error = item.exception()
             if item is self._producer or error is not None:  # the end, or a mistake in this package
                 await self.close()
-                return error
+                return error or self._ended_by
             found = item.result()
             if isinstance(found, _Broken):
                 await self.close()
@@ -119,7 +143,8 @@ class Work:
         """Cancels what is under way and waits until it has gone."""
         self._closed = True
         if self._progress is not None:
-            self._progress.close(self.report())
+            self._progress.total = self._sources.total
+            self._progress.close(self.report(), self._done)
             self._progress = None
         under_way = [task for task in (self._opener, self._producer, *self._tasks) if task is not None]
         for task in under_way:
@@ -142,7 +167,7 @@ class Work:
 
     def _start(self) -> None:
         self._started = self._last = asyncio.get_running_loop().time()
-        self._progress = progress() if self._watched else None
+        self._progress = progress(self._sources.total) if self._watched else None
         self._prepared = asyncio.Semaphore(self._reader.in_flight + _READY_AHEAD)
         self._unread = asyncio.Semaphore(self._reader.in_flight * _FINISHED_AHEAD)
         self._opened: asyncio.Queue[asyncio.Future[Any] | None] = asyncio.Queue(_OPENED_AHEAD)
@@ -155,20 +180,24 @@ class Work:
         self._tally.add(reading)
         self._last = asyncio.get_running_loop().time()
         if self._progress is not None and self._progress.due():
-            self._progress.show(self.report())
+            self._progress.total = self._sources.total  # a folder may just have been listed
+            self._progress.show(self.report(), self._done)
         if reading.error is None or self._on_error == "keep":
             return reading
-        if self._on_error == "raise" or self._fatal is not None:
+        if isinstance(reading.error, _FINISHING):
+            self._ended_by = self._ended_by or reading.error
+            return None
+        if self._on_error == "raise" or isinstance(reading.error, _ENDING):
             await self.close()
             return reading.error
-        logger.warning("skipped: %s", reading.error)
+        logger.warning("skipped: %s", reading.error.brief)
         return None
 
     async def _open_all(self) -> None:
         """Asks for the sources, one after the other, and has them opened, a few ahead of their turn."""
         # A thread of their own: the caller's iterable may take its time, and may itself wait for other readings.
         with closing(_Asker(self._sources)) as asker:
-            while (source := await asker.next()) is not _END:
+            while not self._stops and (source := await asker.next()) is not _END:
                 broken = isinstance(source, _Broken)
                 await self._opened.put(_done(source) if broken else self._open(source))
                 if broken:  # raised when what came before it has been read
@@ -178,10 +207,18 @@ class Work:
     async def _produce(self) -> None:
         """Starts the readings of all sources; the last of them has ended when this ends."""
         try:
+            number = 0
             while (opening := await self._opened.get()) is not None:
-                await self._read_all(await opening)
+                if not self._stops:
+                    await self._read_all(await opening, number)
+                    number += 1
         finally:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def _stops(self) -> bool:
+        """Whether nobody wants to hear of the images that are still to come."""
+        return self._fatal is not None and self._on_error != "keep"
 
     def _open(self, source: Source | Unreadable) -> asyncio.Future[Any]:
         """The frames of a source, or the reading that says why there are none."""
@@ -196,19 +233,23 @@ class Work:
 
         return asyncio.get_running_loop().run_in_executor(None, opened)
 
-    async def _read_all(self, opened: list[Frame] | Reading | _Broken) -> None:
+    async def _read_all(self, opened: list[Frame] | Reading | _Broken, number: int) -> None:
         """Starts a task for each frame, as room comes up; a source that cannot be opened is read already."""
         if not isinstance(opened, list):
             if isinstance(opened, _Broken):  # what came before it is delivered, in whatever order
                 await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._unread.acquire()
-            self._ready.put_nowait(_done(opened))
+            read = _done(opened)
+            self._source_of[read], self._left[number] = number, 1
+            self._ready.put_nowait(read)
             return
+        self._left[number] = len(opened)
         for frame in opened:
             await self._unread.acquire()
             await self._prepared.acquire()
             task = asyncio.create_task(self._read(frame))
             self._tasks.add(task)
+            self._source_of[task] = number
             task.add_done_callback(self._finished)
             if self._ordered:
                 self._ready.put_nowait(task)
@@ -226,13 +267,23 @@ class Work:
         return self._reader.failed(frame, self._fatal, pending=True)
 
     def _noted(self, reading: Reading) -> Reading:
-        """The reading; one whose key was refused ends all others, since it is true of every image."""
-        if self._fatal is None and isinstance(reading.error, (AuthenticationError, PermissionDeniedError)):
+        """The reading; an error that is true of every image ends all others."""
+        if self._fatal is None and isinstance(reading.error, _ENDING):
             self._fatal = reading.error
-            for task in self._asking - {asyncio.current_task()}:  # those still to start will see it themselves
+            others = () if isinstance(self._fatal, _FINISHING) else self._asking - {asyncio.current_task()}
+            for task in others:  # those still to start will see it themselves
                 if task is not None:
                     task.cancel()
         return reading
+
+    def _finish(self, item: asyncio.Future[Any]) -> None:
+        """Counts the sources that are done with."""
+        number = self._source_of.pop(item, None)
+        if number is not None:
+            self._left[number] -= 1
+            if not self._left[number]:
+                del self._left[number]
+                self._done += 1
 
     def _finished(self, task: asyncio.Future[Reading]) -> None:
         self._tasks.discard(task)

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from aifs_vision import OCR, Limits, Vision, image_tokens
+from aifs_vision._plan import Manner
 from aifs_vision.emulator import Emulator
 from tests.sheets import Sheet, Style
 
@@ -212,7 +213,7 @@ def cpu_of(vision: Vision, pages: list[Page]) -> float:
     start = time.process_time()
     for page in pages:
         for frame in reader.open(page.data):
-            reader._prepare(frame)
+            reader.plans(frame, reader.ways[0], OCR, Manner(room=OCR.max_tokens))
     return 1000 * (time.process_time() - start) / len(pages)
 
 

@@ -21,6 +21,7 @@ import pyvips
 from PIL import Image, ImageChops
 
 from aifs_vision import OCR, Limits, Vision, _resizing, image_tokens
+from aifs_vision._plan import Manner
 from aifs_vision.emulator import Emulator
 from tests.pages import english_page, german_letter
 from tests.scenes import lake
@@ -88,7 +89,7 @@ def main() -> None:
 
             def ours(data: bytes = data) -> None:
                 for frame in reader.open(data):
-                    reader._prepare(frame)
+                    reader.plans(frame, reader.ways[0], OCR, Manner(room=OCR.max_tokens))
 
             def without(data: bytes = data) -> None:
                 sys.modules["pyvips"] = None  # type: ignore[assignment]

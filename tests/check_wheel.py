@@ -113,6 +113,7 @@ TRIALS = {
     "llama-index": (CORE + LLAMA_INDEX, "langchain_core starlette"),
     "emulator": (CORE + EMULATOR, f"{FRAMEWORKS} openai"),
     "cli": (CORE + "import rich\n", f"{FRAMEWORKS} starlette"),
+    "telemetry": (CORE + "import opentelemetry.trace\n", f"{FRAMEWORKS} starlette"),
     "heic": (CORE + HEIC, FRAMEWORKS),
     "pdf": (CORE + PDF, FRAMEWORKS),
     "video": (CORE + VIDEO, f"{FRAMEWORKS} numpy"),

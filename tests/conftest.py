@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aifs_vision import Limits, Vision
+from aifs_vision.testing import isolated
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
@@ -29,7 +30,16 @@ def _installed(*modules: str) -> bool:
 LANGCHAIN, LLAMA_INDEX = _installed("langchain_core", "langchain_openai"), _installed("llama_index")
 EMULATOR = _installed("starlette", "rapidocr")
 WITHOUT_SERVER = {
-    *("test_catalogue", "test_errors", "test_reference", "test_settings", "test_tasks", "test_tokens"),
+    *(
+        "test_cache_adapters",
+        "test_cache_store",
+        "test_catalogue",
+        "test_errors",
+        "test_reference",
+        "test_settings",
+        "test_tasks",
+        "test_tokens",
+    ),
 }
 
 collect_ignore_glob: list[str] = []
@@ -68,9 +78,10 @@ def _server() -> Iterator[Emulator]:
 
 @pytest.fixture
 def server(_server: Emulator) -> Iterator[Emulator]:
-    """An emulator with fixed answers, empty of requests and faults."""
+    """An emulator with fixed answers, empty of requests and faults, of whose limits nobody has learned anything."""
     _server.clear()
-    yield _server
+    with isolated():
+        yield _server
     _server.clear()
 
 

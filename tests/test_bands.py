@@ -206,7 +206,7 @@ def test_a_band_that_fails_is_a_page_that_fails() -> None:
         (reading,) = client(server, TILES).read_many([page], OCR, on_error="keep")
         assert reading.status in {"ok", "truncated"}
         server.clear()
-        server.fail(413, times=1)
+        server.fail(413, times=9)
         (reading,) = client(server, TILES).read_many([page], OCR, on_error="keep")
         assert reading.status == "failed"
         assert "413" in str(reading.error)

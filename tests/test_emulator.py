@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import struct
 import subprocess
 import sys
@@ -411,3 +412,16 @@ def test_pages_are_asked_one_by_one(http: httpx.Client) -> None:
     """The service takes no TIFF: the emulator refuses it, whatever it is called."""
     for label in ("image/tiff", "image/png"):
         assert ask(http, body(image_part(tiff([corners()]), label))).status_code == 400
+
+
+def test_a_client_that_leaves_in_mid_upload_is_no_error(server: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that breaks while its request arrives is in the log of requests, and in no traceback."""
+    port = int(server.base_url.rsplit(":", 1)[1].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /v2/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n\r\n{")
+        while not server.requests:
+            time.sleep(0.01)
+    while server.requests[0].finished is None:
+        time.sleep(0.01)
+    assert server.requests[0].status is None
+    assert not caplog.records

@@ -296,17 +296,18 @@ def test_every_answer_gets_its_status(said: Any, task: str, status: str) -> None
 
 def test_a_cut_answer_gets_more_room_once() -> None:
     """An answer that did not fit is asked for once more with more room; both are counted and paid."""
-    with Emulator(ocr=False, reply=lambda _: "word " * 900) as server:
+    words = " ".join(f"w{number:03}" for number in range(900))
+    with Emulator(ocr=False, reply=lambda _: words) as server:
         vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits())
         reading = vision.read(PNG, "caption")
         assert reading.ok
-        assert reading.text == ("word " * 900).strip()
+        assert reading.text == words
         assert [request.body["max_tokens"] for request in server.requests] == [300, 900]
         assert reading.attempts == 2
         assert reading.usage.output_tokens == 300 + 900
         with pytest.raises(AnswerError, match="truncated") as caught:
             vision.read(PNG, Task.ask("Which?", max_tokens=10))
-        assert caught.value.reading.text.startswith("word")
+        assert caught.value.reading.text.startswith("w000")
 
 
 class Receipt(BaseModel):

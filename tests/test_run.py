@@ -255,7 +255,7 @@ def test_the_report_counts(echo: Emulator) -> None:
     run = client(echo).read_many([*pictures(3), "missing.png"], on_error="keep")
     readings = list(run)
     report = run.report
-    assert (report.images, report.results, report.requests) == (4, 3, 4)
+    assert (report.images, report.results, report.requests, report.attempts) == (4, 3, 3, 4)
     assert report.usage.input_tokens == sum(reading.usage.input_tokens for reading in readings) > 0
     assert report.cost_eur == pytest.approx(sum(reading.cost_eur or 0 for reading in readings))
     assert report.as_dict()["failures"][0]["source"] == "missing.png"
@@ -267,11 +267,11 @@ def test_progress_is_shown_on_stderr(echo: Emulator, capfd: pytest.CaptureFixtur
     """progress=True says on stderr how far the run got, also when it is left early; stdout stays clean."""
     list(client(echo).read_many([*pictures(3), "missing.png"], on_error="keep", progress=True))
     shown = capfd.readouterr()
-    assert "4 images (3 ok, 1 failed)" in shown.err
+    assert "4/4 (3 ok, 1 failed)" in shown.err
     assert not shown.out
     with client(echo).read_many(pictures(30), progress=True) as run:
         next(run)
-    assert "images (" in capfd.readouterr().err
+    assert "/30 (" in capfd.readouterr().err
 
 
 def test_many_threads_share_one_client(echo: Emulator) -> None:
@@ -295,7 +295,7 @@ def test_failures_are_errors_of_the_tree(echo: Emulator) -> None:
     """Whatever goes wrong with an image, its reading's error is of the project's tree."""
     faults: list[Any] = ["html", "reset", "reset_body", "cut_json", 503, 400]
     for fault in faults:
-        echo.fail(fault, times=4)
+        echo.fail(fault, times=9)
         (reading,) = list(client(echo).read_many(pictures(1), on_error="keep"))
         assert (reading.status, reading.text) == ("failed", "")
         assert isinstance(reading.error, AIFSError)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -31,6 +33,7 @@ from aifs_vision import (
     http_client,
 )
 from aifs_vision.emulator import Emulator
+from aifs_vision.testing import isolated, virtual_time
 from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ PNG = saved(corners())
 def test_passing_faults_are_tried_again(vision: Vision, server: Emulator, fault: Any) -> None:
     """A fault that may pass is tried again, once for each time it happens, and then forgotten."""
     server.fail(fault, times=2, retry_after=0.001)
-    reading = vision.read(PNG)
+    with virtual_time():
+        reading = vision.read(PNG)
     assert reading.ok
     assert reading.attempts == len(server.requests) == 3
 
@@ -59,7 +63,6 @@ def test_passing_faults_are_tried_again(vision: Vision, server: Emulator, fault:
         (401, AuthenticationError),
         (403, PermissionDeniedError),
         (404, NotFoundError),
-        (413, RequestTooLargeError),
         (422, BadRequestError),
     ],
 )
@@ -85,15 +88,26 @@ def test_lasting_faults_are_not(vision: Vision, server: Emulator, fault: Any, ki
 )
 def test_attempts_are_bounded(vision: Vision, server: Emulator, fault: Any, kind: type[APIError]) -> None:
     """A fault that stays is an error after four requests, and the error says how many there were."""
-    server.fail(fault, times=10, retry_after=0.001)
-    with pytest.raises(kind) as caught:
+    server.fail(fault, times=10)
+    with virtual_time(), pytest.raises(kind) as caught:
         vision.read(PNG)
     assert caught.value.attempts == len(server.requests) == 4
 
 
+def test_a_picture_too_large_is_sent_once_more_and_smaller(vision: Vision, server: Emulator) -> None:
+    """413 is answered by a smaller picture, once; the error says how many requests there were."""
+    server.fail(413, times=5)
+    with pytest.raises(RequestTooLargeError, match="scripted fault 413") as caught:
+        vision.read(PNG)
+    assert caught.value.status == 413
+    assert caught.value.attempts == len(server.requests) == 2
+
+
 def test_an_answer_without_a_choice_is_an_error(vision: Vision, server: Emulator) -> None:
-    """A success without a choice is an error, never an empty text."""
+    """A success without a choice is asked for once more, and then an error, never an empty text."""
     server.fail("no_choices")
+    assert vision.read(PNG).requests == 2
+    server.fail("no_choices", times=2)
     with pytest.raises(UnexpectedAnswerError, match="without a choice"):
         vision.read(PNG)
 
@@ -101,7 +115,8 @@ def test_an_answer_without_a_choice_is_an_error(vision: Vision, server: Emulator
 def test_a_429_uses_up_no_attempt(vision: Vision, server: Emulator) -> None:
     """A 429 is flow control: however often it comes, the item goes on when it may."""
     server.fail(429, times=9, retry_after=0.01)
-    reading = vision.read(PNG)
+    with virtual_time():
+        reading = vision.read(PNG)
     assert reading.ok
     assert reading.attempts == len(server.requests) == 10
 
@@ -138,8 +153,7 @@ def test_a_429_holds_everybody_back(server: Emulator) -> None:
 def test_an_absurd_hint_is_capped(server: Emulator) -> None:
     """A hint of hours parks nothing: beyond one's patience it is an error at once, with the service's words."""
     limits = Limits(patience=30)
-    # A model of its own: the cool-down stays on its line, where no other test is to wait for it.
-    vision = Vision("gpt-4o-mini", base_url=server.base_url, api_key=server.api_key, limits=limits)
+    vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=limits)
     server.fail(429, headers={"retry-after": "86400"}, times=2)
     with pytest.raises(RateLimitError):
         vision.read(PNG)
@@ -234,7 +248,7 @@ def test_an_unreachable_server_is_a_clear_error() -> None:
     """Where nothing listens, the error names the address and what to check."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v2"
-    with pytest.raises(APIConnectionError) as caught:
+    with virtual_time(), pytest.raises(APIConnectionError) as caught:
         Vision(base_url=url, api_key="k").read(PNG)
     assert url in str(caught.value)
     assert "HTTPS_PROXY" in str(caught.value)
@@ -257,19 +271,23 @@ def test_a_known_limit_is_kept_without_a_single_429() -> None:
 
 def test_token_budgets_pace_as_well(server: Emulator) -> None:
     """A budget of input tokens holds back requests that the budget of requests would let go."""
-    vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(input_tokens_per_minute=120_000))
-    picture = saved(corners(1024, 1024))  # 1,026 tokens and the prompt: about two a second
-    readings = list(vision.read_many([("a.png", picture)] * 4, "caption"))
-    tokens = sum(reading.usage.input_tokens for reading in readings[:-1])
-    arrivals = sorted(request.started for request in server.requests)
-    assert arrivals[-1] - arrivals[0] >= tokens / (120_000 * 0.95 / 60) * 0.9
+    vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(input_tokens_per_minute=6_000))
+    picture = saved(corners(1024, 1024))  # 1,026 tokens and the prompt: about six a minute
+    with virtual_time() as clock:
+        readings = list(vision.read_many([("a.png", picture)] * 4, "caption"))
+        tokens = sum(reading.usage.input_tokens for reading in readings[:-1])
+        assert clock.now >= tokens / (6_000 * 0.95 / 60) * 0.9
 
 
 def test_an_item_larger_than_its_budget_still_goes(server: Emulator) -> None:
     """A picture that takes more tokens than a minute allows is sent, not held for ever."""
     limits = Limits(input_tokens_per_minute=60, output_tokens_per_minute=60)
     vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=limits)
-    assert vision.read(saved(corners(1024, 1024))).ok
+    with virtual_time() as clock:
+        assert vision.read(saved(corners(1024, 1024))).ok
+        assert clock.now < 60
+        assert vision.read(saved(corners(1024, 1024))).ok  # and pays for it afterwards
+        assert clock.now > 1000
 
 
 def test_limits_without_numbers_do_not_pace(server: Emulator) -> None:
@@ -373,6 +391,46 @@ def test_a_stream_that_breaks_is_an_error(server: Emulator) -> None:
         assert client.post("/chat/completions", json={**stream_body("gpt-4o"), "stream": False}).is_success
 
 
+def test_leaving_early_forgets_no_connection() -> None:
+    """A caller who leaves while the connections of a server that is gone are closed leaves none of them open."""
+    for moment in range(12):
+        with (
+            isolated(),
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            warnings.catch_warnings(record=True) as seen,
+        ):
+            warnings.simplefilter("always")
+            asyncio.run(leave_after(moment * 0.00005, listener))
+        gc.collect()
+        assert [str(warning.message) for warning in seen] == []
+
+
+async def leave_after(seconds: float, listener: socket.socket) -> None:
+    """Eight connections that the server has closed, and a request that is cancelled so much later."""
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v2"
+    client = async_http_client(base_url=url, api_key="k", limits=Limits(in_flight=8))
+    gone = threading.Event()
+
+    def serve() -> None:
+        connections = [listener.accept()[0] for _ in range(8)]
+        for connection in connections:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        gone.wait()
+        for connection in connections:
+            connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    await asyncio.gather(*(client.get("/models") for _ in range(8)))
+    gone.set()
+    thread.join()
+    late = asyncio.create_task(client.get("/models"))
+    await asyncio.sleep(seconds)
+    late.cancel()
+    await asyncio.wait([late])
+
+
 # -- Odd answers and ways ------------------------------------------------------------------------------------
 
 
@@ -389,7 +447,8 @@ def test_a_stream_that_breaks_is_an_error(server: Emulator) -> None:
 def test_odd_answers_are_errors_of_the_tree(vision: Vision, server: Emulator, status: int, body: str) -> None:
     """Whatever JSON a gateway makes up, it is one image's error, and never a result."""
     server.fail(status, body=body, times=9)
-    (reading,) = vision.read_many([PNG], "ocr", on_error="keep")
+    with virtual_time():
+        (reading,) = vision.read_many([PNG], "ocr", on_error="keep")
     assert isinstance(reading.error, APIError)
     assert reading.text == ""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -48,6 +49,7 @@ _log = logging.getLogger("aifs_vision.emulator")
 
 _THREADS = 2  # recognising the text of a page keeps a core busy for seconds
 _GATEWAY_PAGE = b"<!doctype html><html><head><title>Gateway</title></head><body>Please sign in.</body></html>"
+_GONE = 499  # nginx's status for a client that has left
 _FOREVER = 3600.0
 _CHUNKS_BEFORE_CUT = 2
 
@@ -127,7 +129,11 @@ class Service:
         headers = {name.lower(): value for name, value in request.headers.items()}
         logged = LoggedRequest(method=request.method, path=request.url.path, headers=headers)
         self.log.add(logged)
-        logged.body = _parsed(await request.body())
+        try:
+            logged.body = _parsed(await request.body())
+        except ClientDisconnect:  # nobody is there any more to hear an answer
+            logged.finished = time.monotonic()
+            return Response(status_code=_GONE)
         card = model_card(logged.model) if isinstance(logged.model, str) else None
         fault = None
         try:

@@ -5,7 +5,8 @@
         assert vision.read("scan.png").ok
         assert len(aifs_emulator.requests) == 1
 
-One server serves the whole session; each test finds it without requests and faults.
+One server serves the whole session; each test finds it without requests and faults, and knows nothing of the limits
+that another test has met.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ def _aifs_emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def aifs_emulator(_aifs_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """The emulator, empty of requests and faults, with AIFS_BASE_URL and AIFS_API_KEY pointing at it."""
+    from aifs_vision.testing import isolated
+
     _aifs_emulator.clear()
     monkeypatch.setenv("AIFS_BASE_URL", _aifs_emulator.base_url)
     monkeypatch.setenv("AIFS_API_KEY", _aifs_emulator.api_key)
-    yield _aifs_emulator
+    with isolated():
+        yield _aifs_emulator
     _aifs_emulator.clear()

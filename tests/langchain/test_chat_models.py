@@ -21,6 +21,7 @@ from aifs_vision import (
     ServiceError,
     SettingsError,
 )
+from aifs_vision.testing import virtual_time
 from langchain_aifs import AIFSEmbeddings, ChatAIFS
 from tests.pictures import corners, saved
 from tests.poison import POISON, assert_nothing_leaked
@@ -188,7 +189,7 @@ def test_errors_are_those_of_the_tree(server: Emulator) -> None:
     for settings, kind in wrong:
         chat, embeddings = ChatAIFS(**settings), AIFSEmbeddings(**settings)
         for asked in calls:
-            with pytest.raises(kind, match=settings["base_url"]) as raised:
+            with virtual_time(), pytest.raises(kind, match=settings["base_url"]) as raised:
                 asked(chat, embeddings)
             shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
             assert "Bearer" not in "".join(shown.format())

@@ -18,6 +18,7 @@ from aifs_vision import (
     ServiceError,
     SettingsError,
 )
+from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, AIFSEmbedding
 from tests.pictures import corners, saved
 from tests.poison import POISON, assert_nothing_leaked
@@ -170,7 +171,7 @@ def test_errors_are_those_of_the_tree(server: Emulator) -> None:
     for settings, kind in wrong:
         llm, embedding = AIFS(**settings), AIFSEmbedding(**settings)
         for asked in calls:
-            with pytest.raises(kind, match=settings["base_url"]):
+            with virtual_time(), pytest.raises(kind, match=settings["base_url"]):
                 asked(llm, embedding)
 
 
