@@ -18,6 +18,8 @@ from aifs_vision._readings import ModelUse, Usage
 from aifs_vision._tracing import asking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision._budget import Budget
     from aifs_vision._catalogue import ModelCard
     from aifs_vision._exchange import Told
@@ -61,11 +63,15 @@ class Way:
 
 
 class Spent:
-    """What the requests of one reading took, by model, and the seconds that limits have held them up."""
+    """What the requests of one reading took, by model, and the seconds that limits have held them up.
 
-    def __init__(self) -> None:
+    `wanted` tells whether another one still has a reason.
+    """
+
+    def __init__(self, wanted: Callable[[], bool] = lambda: True) -> None:
         self.models: dict[str, ModelUse] = {}
         self.waited = 0.0
+        self.wanted = wanted
 
     @property
     def total(self) -> ModelUse:
@@ -215,7 +221,7 @@ class Interview:
                 model=way.model,
                 limits=way.limits,
                 patience=way.patience,
-                wanted=lambda: not way.stood_in_for or is_open(way),
+                wanted=lambda: spent.wanted() and (not way.stood_in_for or is_open(way)),
                 cost=request.cost,
                 body=request.body,
             )

@@ -209,15 +209,18 @@ async def sheltered(
         raise asyncio.TimeoutError
 
     task = loop.create_task(within(), name=_SHELTERED)
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        scope.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is None and unwanted is not None:
-            await unwanted(task.result())
-        raise
-    return task.result()
+    left: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:  # also a second time, as at the end of a program
+            left = error
+            scope.cancel()
+    if left is None:
+        return task.result()
+    if not task.cancelled() and task.exception() is None and unwanted is not None:
+        await unwanted(task.result())
+    raise left
 
 
 def _cpus() -> int:

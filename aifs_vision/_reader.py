@@ -22,7 +22,7 @@ from aifs_vision._sources import frames, name_of
 from aifs_vision._ways import UNAVAILABLE, open_ways, succeeded, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aifs_vision._budget import Budget
     from aifs_vision._frames import Frames
@@ -80,9 +80,9 @@ class FrameReader:
             frame = place if isinstance(place, Frame) else Frame(source=name_of(place))
         return self._reading(frame, self.ways[0], status="pending" if pending else "failed", error=error)
 
-    async def read(self, frame: Frame) -> Reading:
-        """The reading of a frame, by the first way that is to be had."""
-        spent = Spent()
+    async def read(self, frame: Frame, wanted: Callable[[], bool] = lambda: True) -> Reading:
+        """The reading of a frame, by the first way that is to be had; nothing is sent that is not `wanted` any more."""
+        spent = Spent(wanted)
         *others, last = open_ways(self.ways)
         for way in others:
             try:

@@ -16,7 +16,7 @@ from aifs_vision._progress import Progress, progress
 from aifs_vision._report import RunReport, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from aifs_vision._folders import Unreadable
     from aifs_vision._frames import Frame, Frames
@@ -72,8 +72,8 @@ class Reader(Protocol):
     def open(self, source: Source | Unreadable, wanted: Frames) -> list[Frame]:
         """The frames of a source; called in a worker thread. Raises AIFSError where there are none."""
 
-    def read(self, frame: Frame) -> Awaitable[Reading]:
-        """The reading of a frame; failures are readings, too."""
+    def read(self, frame: Frame, wanted: Callable[[], bool]) -> Awaitable[Reading]:
+        """The reading of a frame; failures are readings, too. Nothing is sent that is not `wanted` any more."""
 
     def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
         """The reading that says why there is none."""
@@ -258,13 +258,19 @@ class Work:
         self._asking.add(asyncio.current_task())
         try:
             if self._fatal is None:
-                return self._noted(await self._reader.read(frame))
+                reading = self._noted(await self._reader.read(frame, self._worth_asking))
+                if reading.ok or reading.attempts or self._worth_asking():
+                    return reading
         except asyncio.CancelledError:
             if self._fatal is None or self._closed:
                 raise
         finally:
             self._asking.discard(asyncio.current_task())
         return self._reader.failed(frame, self._fatal, pending=True)
+
+    def _worth_asking(self) -> bool:
+        """Whether sending anything can still be of use."""
+        return not isinstance(self._fatal, QuotaExceededError)
 
     def _noted(self, reading: Reading) -> Reading:
         """The reading; an error that is true of every image ends all others."""

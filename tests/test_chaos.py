@@ -25,7 +25,7 @@ KINDS: list[Any] = [
     *("reset", "reset_body", "html", "cut_json", "no_choices", "length", "slow", "stall"),
 ]
 SPOILT = {5: "refused", 6: "filtered", 7: "looped", 8: "empty"}  # the last digit of a number, in its hundreds
-LOOP = "round and round it goes\n" * 40
+LOOP = "round and round it goes\n" * 60
 
 
 def number_of(width: int, height: int) -> int:
