@@ -52,6 +52,7 @@ from aifs_vision._errors import (
 )
 
 if TYPE_CHECKING:
+    from aifs_vision._attaching import ImageSize, prepare_images
     from aifs_vision._cache import Cache, ReadingCache
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
     from aifs_vision._clients import async_http_client, error_behind, http_client
@@ -62,13 +63,15 @@ if TYPE_CHECKING:
     from aifs_vision._formats import IMAGE_SUFFIXES, READABLE_SUFFIXES
     from aifs_vision._frames import Frames
     from aifs_vision._guards import ImageLimits
+    from aifs_vision._images import PreparedImage
     from aifs_vision._limits import Limits
     from aifs_vision._readings import ModelUse, Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import Run
     from aifs_vision._sources import Source, is_source
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
-    from aifs_vision._tokens import image_tokens
+    from aifs_vision._tokens import image_tokens, text_tokens
+    from aifs_vision._typed import DataMismatch, data_of
     from aifs_vision._work import OnError
 
 __all__ = [
@@ -89,6 +92,7 @@ __all__ = [
     "Cache",
     "CacheError",
     "ContextLengthError",
+    "DataMismatch",
     "Estimate",
     "Failure",
     "Frames",
@@ -100,6 +104,7 @@ __all__ = [
     "ImageLimits",
     "ImageNotFoundError",
     "ImageRule",
+    "ImageSize",
     "ImageTooLargeError",
     "ImageTooSmallError",
     "Limits",
@@ -108,6 +113,7 @@ __all__ = [
     "NotFoundError",
     "OnError",
     "PermissionDeniedError",
+    "PreparedImage",
     "QuotaExceededError",
     "RateLimitError",
     "Reading",
@@ -126,22 +132,27 @@ __all__ = [
     "Usage",
     "Vision",
     "async_http_client",
+    "data_of",
     "error_behind",
     "find_images",
     "http_client",
     "image_tokens",
     "is_source",
     "model_card",
+    "prepare_images",
+    "text_tokens",
 ]
 
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
 _HOMES = {
+    "_attaching": "ImageSize prepare_images",
     "_cache": "Cache ReadingCache",
     "_catalogue": "Allowance ImageRule ModelCard model_card",
     "_clients": "async_http_client error_behind http_client",
     "_embedder": "TextEmbedder",
     "_engine": "Vision",
     "_estimate": "Estimate",
+    "_images": "PreparedImage",
     "_limits": "Limits",
     "_readings": "ModelUse Reading Usage",
     "_report": "Failure RunReport",
@@ -152,7 +163,8 @@ _HOMES = {
     "_guards": "ImageLimits",
     "_sources": "Source is_source",
     "_tasks": "CAPTION DESCRIBE OCR Task",
-    "_tokens": "image_tokens",
+    "_tokens": "image_tokens text_tokens",
+    "_typed": "DataMismatch data_of",
     "_work": "OnError",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

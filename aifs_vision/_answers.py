@@ -9,7 +9,7 @@ from aifs_vision._api_errors import UnexpectedAnswerError
 from aifs_vision._loops import is_looping
 from aifs_vision._refusals import is_refusal, says_no_text
 from aifs_vision._tasks import NO_TEXT
-from aifs_vision._typed import Mismatch, data_of
+from aifs_vision._typed import DataMismatch, data_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,7 @@ def _said(text: str, task: Task, *, blank: bool) -> tuple[Status, str, Remedy]:
 def _typed(text: str, schema: type[BaseModel]) -> Verdict:
     try:
         return Verdict(status="ok", text=text, data=data_of(text, schema))
-    except Mismatch as error:
+    except DataMismatch as error:
         if "{" not in text and is_refusal(text):
             return Verdict(status="refused", text=text, reason=text)
         reason = f"the answer does not fit {schema.__name__} ({error})"

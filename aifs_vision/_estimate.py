@@ -14,6 +14,8 @@ from aifs_vision._reader import FrameReader
 from aifs_vision._readings import ModelUse, Reading, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision._frames import Frame
     from aifs_vision._images import PreparedImage
     from aifs_vision._interview import Spent, Way
@@ -65,7 +67,7 @@ class Estimator(FrameReader):
 
     _seen: set[str] = field(default_factory=set)
 
-    async def read(self, frame: Frame) -> Reading:
+    async def read(self, frame: Frame, wanted: Callable[[], bool] = lambda: True) -> Reading:
         """The reading that there would be, as far as its figures go."""
         way = self.ways[0]
         if self.recall is not None and frame.sha256 is not None:
@@ -74,7 +76,7 @@ class Estimator(FrameReader):
             self._seen.add(key)
             if seen or await self.recall.has(key):
                 return self._reading(frame, way, status="ok", cached=True)
-        return await super().read(frame)
+        return await super().read(frame, wanted)
 
     def plans(self, frame: Frame, way: Way, task: Task, manner: Manner) -> list[tuple[PreparedImage, Plan]]:
         """What would be sent for a frame, with answers as long as the print on it."""

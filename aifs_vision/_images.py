@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,11 @@ class PreparedImage:
     bands: int = 1
     shared: float = 0.0
     url: str | None = None
+
+    @property
+    def image_url(self) -> str:
+        """What stands in an `image_url` part of a message: a data URI, or the user's URL."""
+        return self.url if self.url is not None else f"data:{self.mime_type};base64,{b64encode(self.data).decode()}"
 
 
 def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> list[PreparedImage]:

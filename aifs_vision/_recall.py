@@ -17,7 +17,7 @@ from aifs_vision._cache import ReadingCache
 from aifs_vision._errors import CacheError, SettingsError
 from aifs_vision._loop import home
 from aifs_vision._readings import RESULTS
-from aifs_vision._typed import Mismatch, data_of
+from aifs_vision._typed import DataMismatch, data_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,7 +113,7 @@ class Recall:
             if status not in RESULTS or not isinstance(text, str):
                 return None
             data = data_of(text, schema) if schema is not None and status == "ok" else None
-        except (ValueError, TypeError, LookupError, RecursionError, Mismatch):
+        except (ValueError, TypeError, LookupError, RecursionError, DataMismatch):
             return None  # somebody else's, or damaged: it is asked again, and replaced
         return Verdict(status=status, text=text, data=data)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
 
-__all__ = ["Mismatch", "data_of"]
+    M = TypeVar("M", bound=BaseModel)
+
+__all__ = ["DataMismatch", "data_of"]
 
 _THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
@@ -31,24 +33,32 @@ _VALIDATORS_RAISE = (
 )
 
 
-class Mismatch(ValueError):  # noqa: N818 - not an error of the project: it becomes a status
+class DataMismatch(ValueError):  # noqa: N818 - not an error of the project: it becomes a status
     """A text that does not fit the schema; says where."""
 
 
-def data_of(text: str, schema: type[BaseModel]) -> BaseModel:
+@overload
+def data_of(text: str, schema: type[M]) -> M: ...
+@overload
+def data_of(text: str, schema: None = None) -> Any: ...
+def data_of(text: str, schema: type[BaseModel] | None = None) -> Any:
     """The validated object in an answer that is JSON, fenced JSON, or JSON with some words around it.
 
     Only values that are whole are looked at, and nothing inside of one that is cut off, as an inner object may look
     whole and fit by chance. Where several fit, nobody knows which one was meant.
 
+    Args:
+        text: the answer.
+        schema: the pydantic model to fill; None for the JSON as plain objects and lists.
+
     Raises:
-        Mismatch: there is no whole JSON value, or none fits, or several do.
+        DataMismatch: there is no whole JSON value, or none fits, or several do.
     """
-    faults, fitting = list[Mismatch](), list["BaseModel"]()
+    faults, fitting = list[DataMismatch](), list[Any]()
     for value in _values_in(_THOUGHTS.sub("", text, count=1)):
         try:
-            data = _validated(value, schema)
-        except Mismatch as fault:
+            data = _DECODER.decode(value.strip()) if schema is None else _validated(value, schema)
+        except DataMismatch as fault:
             faults.append(fault)
         else:
             if data not in fitting:
@@ -56,8 +66,8 @@ def data_of(text: str, schema: type[BaseModel]) -> BaseModel:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise Mismatch(f"there are {len(fitting)} JSON values in it that fit; one is wanted")
-    raise faults[0] if faults else Mismatch("there is no JSON in it")
+        raise DataMismatch(f"there are {len(fitting)} JSON values in it that fit; one is wanted")
+    raise faults[0] if faults else DataMismatch("there is no JSON in it")
 
 
 def _validated(value: str, schema: type[BaseModel]) -> BaseModel:
@@ -67,17 +77,17 @@ def _validated(value: str, schema: type[BaseModel]) -> BaseModel:
     try:
         data = schema.model_validate_json(value)
     except ValidationError as error:
-        raise Mismatch(
+        raise DataMismatch(
             "; ".join(
                 f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
                 for fault in error.errors()[:_FAULTS_TOLD]
             )
         ) from error
     except _VALIDATORS_RAISE as error:
-        raise Mismatch(f"a validator of {schema.__name__} failed: {type(error).__name__}: {error}") from error
+        raise DataMismatch(f"a validator of {schema.__name__} failed: {type(error).__name__}: {error}") from error
     if not data.model_fields_set and not data.model_extra and value.strip("{}[] \r\n\t"):
         # All fields may be missing, and none was found: it would say that there was nothing on the picture.
-        raise Mismatch("it has none of the fields")
+        raise DataMismatch("it has none of the fields")
     return data
 
 
@@ -110,7 +120,7 @@ def _among_words(text: str) -> Iterator[str]:
         except (ValueError, RecursionError) as error:
             if end:  # a brace among the words behind it
                 return
-            raise Mismatch(f"its JSON is cut off or damaged: {error}") from error
+            raise DataMismatch(f"its JSON is cut off or damaged: {error}") from error
         end = after
         yield text[start.start() : end]
 

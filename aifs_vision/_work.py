@@ -259,7 +259,7 @@ class Work:
         try:
             if self._fatal is None:
                 reading = self._noted(await self._reader.read(frame, self._worth_asking))
-                if reading.ok or reading.attempts or self._worth_asking():
+                if not isinstance(self._fatal, QuotaExceededError) or reading.ok or reading.attempts:
                     return reading
         except asyncio.CancelledError:
             if self._fatal is None or self._closed:
