@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from aifs_vision._asked import asked_by, cost_of
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
 from aifs_vision._exchange import connection_error, headers_of, refusal
-from aifs_vision._limits import Cost, Limits
+from aifs_vision._interview import Way
+from aifs_vision._limits import Limits
 from aifs_vision._loop import call, call_async, home
 from aifs_vision._settings import choose_plan, resolve
-from aifs_vision._tokens import image_tokens, text_tokens
 from aifs_vision._transport import Call, line_of, send
+from aifs_vision._ways import open_ways, succeeded, unavailable, with_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["async_http_client", "error_behind", "http_client"]
 
-_USUAL_IMAGE = (1024, 1024)  # px assumed of a picture whose size is not known before it is sent
-_USUAL_OUTPUT = 500  # tokens assumed of an answer whose length is not bounded
 # The SDK's own idea of the key, and what it takes from OPENAI_* variables: none of the service's business.
 _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
 _OURS = frozenset({"content-type", "accept", "user-agent"})
+_TOO_MANY = 429
 _ERROR = "aifs_error"  # the extension of a response that carries the error of the tree
 
 
@@ -43,7 +43,7 @@ def http_client(
     residency: str | None = None,
     plan: str = "essential",
     limits: Limits | None = None,
-    queue: bool = False,
+    queue: bool | Literal["auto"] = False,
     timeout: float = 120.0,
 ) -> httpx.Client:
     """A synchronous httpx client whose requests are paced, retried, authorised and pooled by this project.
@@ -59,7 +59,7 @@ def http_client(
         SettingsError: no key, or a setting that cannot be right.
         ResidencyError: the region of `model` is unknown or not allowed.
     """
-    way = _way(
+    bridge = _bridge(
         model=model,
         api_key=api_key,
         base_url=base_url,
@@ -69,7 +69,7 @@ def http_client(
         queue=queue,
         timeout=timeout,
     )
-    return httpx.Client(transport=_Sync(way), base_url=way.settings.base_url, timeout=timeout)
+    return httpx.Client(transport=_Sync(bridge), base_url=bridge.settings.base_url, timeout=timeout)
 
 
 def async_http_client(
@@ -80,11 +80,11 @@ def async_http_client(
     residency: str | None = None,
     plan: str = "essential",
     limits: Limits | None = None,
-    queue: bool = False,
+    queue: bool | Literal["auto"] = False,
     timeout: float = 120.0,
 ) -> httpx.AsyncClient:
     """The asynchronous twin of `http_client`; it may be used from any number of event loops."""
-    way = _way(
+    bridge = _bridge(
         model=model,
         api_key=api_key,
         base_url=base_url,
@@ -94,23 +94,23 @@ def async_http_client(
         queue=queue,
         timeout=timeout,
     )
-    return httpx.AsyncClient(transport=_Async(way), base_url=way.settings.base_url, timeout=timeout)
+    return httpx.AsyncClient(transport=_Async(bridge), base_url=bridge.settings.base_url, timeout=timeout)
 
 
-def _way(*, model: str | None, plan: str, limits: Limits | None, **options: Any) -> _Way:
-    way = _Way(resolve(**options), choose_plan(plan), limits)
+def _bridge(*, model: str | None, plan: str, limits: Limits | None, **options: Any) -> _Bridge:
+    bridge = _Bridge(resolve(**options), choose_plan(plan), limits, moves_over=options["queue"] == "auto")
     card = model_card(model or "")
     Limits.chosen(limits, card, plan)
     if model is not None:
-        way.check_residency(card)
-    return way
+        bridge.check_residency(card)
+    return bridge
 
 
-class _Way:
+class _Bridge:
     """From an SDK's request to the background loop and back."""
 
-    def __init__(self, settings: Settings, plan: str, limits: Limits | None) -> None:
-        self.settings, self._plan, self._limits = settings, plan, limits
+    def __init__(self, settings: Settings, plan: str, limits: Limits | None, *, moves_over: bool) -> None:
+        self.settings, self._plan, self._limits, self._moves_over = settings, plan, limits, moves_over
         self._custom_headers = _custom_headers()
 
     def check_residency(self, card: ModelCard) -> None:
@@ -121,23 +121,44 @@ class _Way:
     async def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
         """What the service answers to a request of the SDK; called on the loop."""
         self._refuse_strangers(request.url)
-        asked = _asked(body)
+        asked = asked_by(body)
         model = str(asked.get("model", ""))
         card = model_card(model)
         if model:
             self.check_residency(card)
         elif body and self.settings.residency is not None:
             raise ResidencyError("(not named in a way this client reads)", None, self.settings.residency)
-        line = line_of(self.settings, model, Limits.chosen(self._limits, card, self._plan))
-        own = httpx.Request(request.method, request.url, headers=self._headers(request, asked), content=body)
-        name = f"{model!r} at {self.settings.base_url}" if model else str(request.url)
-        stream, timeout = asked.get("stream") is True, self._timeout(request)
+        limits = Limits.chosen(self._limits, card, self._plan)
+        direct = Way(settings=self.settings, model=model, card=card, limits=limits)
+        # The queue does not stream, and works off nothing but questions.
+        queues = self._moves_over and "messages" in asked and asked.get("stream") is not True
+        *others, last = open_ways(with_queue(direct) if queues else [direct])
+        for way in others:
+            answer = await self._sent(request, body, asked, way)
+            if answer.status_code != _TOO_MANY:
+                succeeded(way)
+                return answer
+            unavailable(way, answer.extensions[_ERROR])
+        return await self._sent(request, body, asked, last)
+
+    async def _sent(self, request: httpx.Request, body: bytes, asked: Mapping[str, Any], way: Way) -> httpx.Response:
+        """The answer of one way; of the refusals that are known, with the error of the tree."""
+        url = str(request.url).replace(self.settings.base_url, way.settings.base_url, 1)
+        name = f"{way.model!r} at {way.settings.base_url}" if way.model else url
+        own = httpx.Request(request.method, url, headers=self._headers(request, asked), content=body)
+        call = Call(
+            line=line_of(way.settings, way.model, way.limits),
+            cost=cost_of(asked, way.card),
+            timeout=self._timeout(request),
+            stream=asked.get("stream") is True,
+            patience=way.patience,
+        )
         try:
-            answer = await send(own, Call(line=line, cost=_cost(asked, card), timeout=timeout, stream=stream))
+            answer = await send(own, call)
         except httpx.RequestError as error:
             raise connection_error(error, name) from error.with_traceback(None)
         if answer.is_closed and not answer.is_success:
-            answer.extensions[_ERROR] = refusal(answer, name, self.settings)
+            answer.extensions[_ERROR] = refusal(answer, name, way.settings)
         return answer
 
     def _timeout(self, request: httpx.Request) -> float:
@@ -162,20 +183,20 @@ class _Way:
 
 
 class _Sync(httpx.BaseTransport):
-    def __init__(self, way: _Way) -> None:
-        self._way = way
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = call(self._way.answer(request, request.read()))
+        answer = call(self._bridge.answer(request, request.read()))
         return _handed_over(answer, _SyncBody(answer))
 
 
 class _Async(httpx.AsyncBaseTransport):
-    def __init__(self, way: _Way) -> None:
-        self._way = way
+    def __init__(self, bridge: _Bridge) -> None:
+        self._bridge = bridge
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await call_async(self._way.answer(request, await request.aread()))
+        answer = await call_async(self._bridge.answer(request, await request.aread()))
         return _handed_over(answer, _AsyncBody(answer))
 
 
@@ -256,42 +277,3 @@ def _custom_headers() -> frozenset[str]:
     """The names in OPENAI_CUSTOM_HEADERS, lines of "Name: value" that OpenAI's SDK adds to every request."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
     return frozenset(line.partition(":")[0].strip().lower() for line in lines)
-
-
-# -- What a request is expected to use ----------------------------------------------------------------------
-
-
-def _asked(body: bytes) -> Mapping[str, Any]:
-    try:
-        asked = json.loads(body) if body else {}
-    except ValueError:  # a file upload, say: nothing in it to pace by
-        return {}
-    return asked if isinstance(asked, dict) else {}
-
-
-def _cost(asked: Mapping[str, Any], card: ModelCard) -> Cost:
-    """An estimate from the request alone; corrected once the service has counted."""
-    texts, images = [], 0
-    for part in _parts(asked):
-        if isinstance(part, str):
-            texts.append(part)
-        elif part.get("type") == "image_url":
-            images += 1
-        else:
-            texts.append(str(part.get("text", "")))
-    each = image_tokens(card, *_USUAL_IMAGE) if card.takes_images and images else 0
-    room = asked.get("max_tokens") or asked.get("max_completion_tokens") or _USUAL_OUTPUT
-    writes = "messages" in asked or "prompt" in asked
-    return Cost(
-        input_tokens=sum(map(text_tokens, texts)) + images * each,
-        output_tokens=min(room, _USUAL_OUTPUT) if writes and isinstance(room, int) else 0,
-    )
-
-
-def _parts(asked: Mapping[str, Any]) -> Iterator[str | dict[str, Any]]:
-    """The texts and content parts of a chat or embedding request."""
-    contents = [message.get("content") for message in asked.get("messages", []) if isinstance(message, dict)]
-    for content in [*contents, asked.get("input"), asked.get("prompt")]:
-        for part in content if isinstance(content, list) else [content]:
-            if isinstance(part, (str, dict)):
-                yield part

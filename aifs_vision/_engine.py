@@ -91,11 +91,7 @@ class Vision:
         fallback_model: str | None = None,
         image_limits: ImageLimits | None = None,
     ) -> None:
-        if queue not in {True, False, "auto"}:
-            raise SettingsError.bad_choice("queue", queue, ("True", "False", "auto"))
-        self._settings = resolve(
-            api_key=api_key, base_url=base_url, residency=residency, queue=queue is True, timeout=timeout
-        )
+        self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
         self._plan, self._queue = choose_plan(plan), queue
         if image_limits is not None and not isinstance(image_limits, ImageLimits):
             raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")

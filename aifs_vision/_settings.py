@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from aifs_vision._errors import SettingsError
@@ -85,21 +86,23 @@ def resolve(
     api_key: str | None = None,
     base_url: str | None = None,
     residency: str | None = None,
-    queue: bool = False,
+    queue: bool | Literal["auto"] = False,
     timeout: float = 120.0,
 ) -> Settings:
-    """The settings of a client; `queue=True` moves the address from `/v2` to `/queue`.
+    """The settings of a client; `queue=True` moves the address from `/v2` to `/queue`, "auto" does not yet.
 
     Raises:
-        SettingsError: no key, or a key, address, residency or timeout that cannot be right.
+        SettingsError: no key, or a key, address, residency, queue or timeout that cannot be right.
     """
+    if queue not in {True, False, "auto"}:
+        raise SettingsError.bad_choice("queue", queue, ("True", "False", "auto"))
     residency = residency or os.environ.get("AIFS_RESIDENCY") or None
     if residency is not None and residency not in RESIDENCIES:
         raise SettingsError.bad_choice("residency", residency, RESIDENCIES)
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout < float("inf"):
         raise SettingsError.bad_number("timeout", timeout, "it is a number of seconds above 0")
     address = _address(base_url)
-    if queue:
+    if queue is True:
         address = _swapped_end(address, "/v2", "/queue")
     return Settings(api_key=_key(api_key), base_url=address, residency=residency, timeout=float(timeout))
 

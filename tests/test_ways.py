@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aifs_vision import Limits, RateLimitError, ResidencyError, ServiceError, SettingsError, Vision
+from aifs_vision import Limits, RateLimitError, ResidencyError, ServiceError, SettingsError, Vision, http_client
 from aifs_vision.testing import virtual_time
 from tests.pictures import corners, saved
 from tests.service import answer
@@ -117,3 +117,19 @@ def test_who_stands_in_keeps_to_the_same_rules() -> None:
         client(fallback_model="text-embedding-bge-m3")
     with pytest.raises(SettingsError, match="queue="):
         client(queue="sometimes")
+
+
+def test_the_sdks_clients_move_over_to_the_queue_too() -> None:
+    """With queue="auto" a chat request goes through the queue after a minute of 429s; streams and texts do not."""
+    hosts = Hosts({"gpt-4.1": 429})
+    options: dict[str, Any] = {"base_url": "http://service.example/v2", "api_key": "k", "queue": "auto"}
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hello"}]}
+    with virtual_time(hosts) as clock, http_client(**options, limits=Limits(patience=200)) as http:
+        assert http.post("/chat/completions", json=body).json()["choices"][0]["message"]["content"] == "by queue"
+        assert 50 < clock.now < 80
+        assert http.post("/chat/completions", json=body).is_success
+        assert clock.now < 85  # it is known now
+        assert http.post("/chat/completions", json={**body, "stream": True}).status_code == 429
+    assert hosts.asked["queue"] == 2
+    with pytest.raises(SettingsError, match="queue"):
+        http_client(**{**options, "queue": "later"})
