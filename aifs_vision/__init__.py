@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import Run
     from aifs_vision._sources import Source, is_source
+    from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
     from aifs_vision._typed import DataMismatch, data_of
@@ -140,6 +141,7 @@ __all__ = [
     "is_source",
     "model_card",
     "prepare_images",
+    "survey_images",
     "text_tokens",
 ]
 
@@ -162,6 +164,7 @@ _HOMES = {
     "_frames": "Frames",
     "_guards": "ImageLimits",
     "_sources": "Source is_source",
+    "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",
     "_typed": "DataMismatch data_of",

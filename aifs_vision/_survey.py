@@ -1,0 +1,117 @@
+"""The pages and frames of sources, found without asking a model: `survey_images`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from aifs_vision._errors import AIFSError, ImageError, SettingsError
+from aifs_vision._folders import Spread, Unreadable
+from aifs_vision._formats import PDF
+from aifs_vision._frames import Frame, page_of
+from aifs_vision._guards import ImageLimits
+from aifs_vision._readings import Reading
+from aifs_vision._run import Run
+from aifs_vision._sources import frames as frames_of
+from aifs_vision._work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aifs_vision._frames import Frames
+    from aifs_vision._sources import Source
+    from aifs_vision._work import OnError
+
+__all__ = ["survey_images"]
+
+_ON_ERROR = ("raise", "skip", "keep")
+_FRAMES = ("auto", "first", "all", "scenes")
+_IN_FLIGHT = 4  # nothing is waited for but the disk
+
+
+def survey_images(
+    sources: Source | Iterable[Source],
+    *,
+    on_error: OnError = "raise",
+    frames: Frames = "auto",
+    glob: str = "**/*",
+    progress: bool = False,
+    image_limits: ImageLimits | None = None,
+) -> Run:
+    """What `Vision.read_many` would read, without reading it: no key is needed, and nothing is sent.
+
+        for image in survey_images("scans/"):
+            print(image.source, image.page, image.width, image.height, image.image_sha256)
+
+    It gives a Reading for each page or frame, with everything that is known of the picture from its header, its
+    digest included; text, model and task are empty, and `id` is one of source and page alone. Bytes that are no
+    picture and pictures that are too large are failures, as in a reading; what only a decoder finds out is not.
+
+    Args:
+        sources, on_error, frames, glob, progress: as for `Vision.read_many`.
+        image_limits: how large files and pictures may be that are opened.
+
+    Raises:
+        SettingsError: an argument outside its choices.
+    """
+    if on_error not in _ON_ERROR:
+        raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
+    if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+        raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
+    if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
+        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
+    if image_limits is not None and not isinstance(image_limits, ImageLimits):
+        raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
+    surveyor = _Surveyor(image_limits=image_limits or ImageLimits())
+    return Run(Work(surveyor, Spread(sources, glob), on_error, frames, ordered=True, watched=progress))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Surveyor:
+    """Looks at headers, and asks nobody."""
+
+    image_limits: ImageLimits
+    in_flight: int = _IN_FLIGHT
+
+    def open(self, source: Source | Unreadable, wanted: Frames) -> list[Frame]:
+        """The frames of a source; blocks while it reads, so a worker thread calls it."""
+        if isinstance(source, Unreadable):
+            raise source.error
+        return frames_of(source, wanted, self.image_limits)
+
+    async def read(self, frame: Frame, wanted: Callable[[], bool]) -> Reading:  # noqa: ARG002 - nothing is sent
+        """What is known of a frame."""
+        if frame.width is None or frame.height is None:  # a URL, whose picture is not here
+            return _known(frame)
+        drawn = frame.kind is PDF
+        try:
+            self.image_limits.check_size(frame.source, frame.width, frame.height, page=page_of(frame), drawn=drawn)
+        except ImageError as error:
+            return self.failed(frame, error)
+        return _known(frame)
+
+    def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:  # noqa: ARG002 - nothing is left to be asked
+        """What is known of a source or frame that cannot be read, and why."""
+        if isinstance(place, Frame):
+            return _known(place, error)
+        assert isinstance(error, ImageError)  # noqa: S101 - what opening a source raises; it knows its name
+        return _known(Frame(source=error.source), error)
+
+
+def _known(frame: Frame, error: AIFSError | None = None) -> Reading:
+    return Reading(
+        status="ok" if error is None else "failed",
+        error=error,
+        source=frame.source,
+        page=frame.page,
+        total_pages=frame.total_pages,
+        width=frame.width,
+        height=frame.height,
+        time=frame.time,
+        mime_type=frame.kind.mime_type if frame.kind else None,
+        image_sha256=frame.sha256,
+        model="",
+        task="",
+        prompt_version="",
+    )
