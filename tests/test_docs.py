@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PACKAGES = [aifs_vision, emulator, langchain_aifs, llama_index_aifs]
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the examples in it, in which code may leave files."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    return tmp_path
+
+
 def run(code: str, where: Path) -> None:
     """Runs code as a program would run it, in this process, so that the emulator's memory serves all of it."""
     before = Path.cwd()
@@ -41,9 +49,9 @@ def run(code: str, where: Path) -> None:
 
 @pytest.mark.usefixtures("aifs_emulator")
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_readme_blocks_run(number: int) -> None:
+def test_readme_blocks_run(number: int, project: Path) -> None:
     """Each Python block of the README runs as it stands, from the root of the project."""
-    run(BLOCKS[number], ROOT)
+    run(BLOCKS[number], project)
 
 
 def docstring_examples() -> list[Any]:
@@ -59,9 +67,9 @@ def docstring_examples() -> list[Any]:
 
 @pytest.mark.usefixtures("aifs_emulator")
 @pytest.mark.parametrize("code", docstring_examples())
-def test_docstring_examples_run(code: str) -> None:
+def test_docstring_examples_run(code: str, project: Path) -> None:
     """The example at the top of each package runs as it stands, from the root of the project."""
-    run(code, ROOT)
+    run(code, project)
 
 
 def test_docstring_examples_parse() -> None:
