@@ -47,7 +47,7 @@ def reply(asked: ChatRequest) -> str | dict[str, Any]:
     said: dict[str, Any] = {
         "refused": {"content": None, "refusal": "no"},
         "filtered": {"content": "", "finish_reason": "content_filter"},
-        "looped": LOOP,
+        "looped": {"content": LOOP, "finish_reason": "length"},
         "empty": "[no text]",
         "ok": f"number {number}",
     }
