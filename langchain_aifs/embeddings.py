@@ -135,7 +135,7 @@ class AIFSEmbeddings(OpenAIEmbeddings):
         """A copy; one with other values is made and checked anew."""
         if not update:
             return super().model_copy(deep=deep)
-        given = {name: getattr(self, name) for name in self.model_fields_set}
+        given = {name: getattr(self, name) for name in self.model_fields_set - _NOT_TAKEN}
         return type(self)(**{**given, **update})
 
     def __getstate__(self) -> dict[Any, Any]:
