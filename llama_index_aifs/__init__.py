@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from llama_index_aifs.embeddings import AIFSEmbedding
     from llama_index_aifs.llms import AIFS
     from llama_index_aifs.readers import AIFSImageReader
+    from llama_index_aifs.transformations import ImageToText
 
-__all__ = ["AIFS", "AIFSEmbedding", "AIFSImageReader"]
+__all__ = ["AIFS", "AIFSEmbedding", "AIFSImageReader", "ImageToText"]
 
-_MODULE_OF = {"AIFS": "llms", "AIFSEmbedding": "embeddings", "AIFSImageReader": "readers"}
+_MODULE_OF = {
+    "AIFS": "llms",
+    "AIFSEmbedding": "embeddings",
+    "AIFSImageReader": "readers",
+    "ImageToText": "transformations",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,60 +2,118 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from pathlib import PurePath
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.readers.base import BaseReader
-from llama_index.core.schema import Document
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.readers.base import BasePydanticReader
 
-from aifs_vision import IMAGE_SUFFIXES, ImageNotFoundError, Task, Vision, is_source
+from aifs_vision import READABLE_SUFFIXES, RunReport, Task, Vision, is_source, survey_images
+from llama_index_aifs._instrumentation import traced
+from llama_index_aifs._nodes import document, pending_document
+from llama_index_aifs._remote import opened_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from fsspec import AbstractFileSystem
+    from llama_index.core.readers.base import BaseReader
+    from llama_index.core.schema import Document
 
-    from aifs_vision import OnError, Reading, Run, Source
+    from aifs_vision import Estimate, Frames, ImageLimits, OnError, Reading, Run, Source
 
 __all__ = ["AIFSImageReader"]
 
-_SHOWN = frozenset({"source", "page"})  # of our metadata, what is embedded and shown to the LLM
 
-
-class AIFSImageReader(BaseReader):
+class AIFSImageReader(BasePydanticReader):
     """Images as Documents: one for each page or frame; alone, or inside `SimpleDirectoryReader`.
 
         AIFSImageReader(task="ocr").load_data("scans/")
         SimpleDirectoryReader("folder", file_extractor=AIFSImageReader().file_extractor()).load_data()
 
-    A Document's id and metadata are those of `aifs_vision.Reading`; of the metadata only `source` and `page` are
-    embedded and shown to the LLM.
+    A Document's id and metadata are those of `aifs_vision.Reading`, with the fields of `Task.extract` beside them
+    (lists and objects as JSON); of the metadata only `source` and `page` are embedded and shown to the LLM.
+
+    With `task=None` nothing is read, and neither a key nor a request is needed: the Documents say which pages there
+    are, with their digests, and `ImageToText` reads those in an `IngestionPipeline` that turn out to be new. Their
+    ids are made of source and page, and they are equal for as long as the files are. Bytes travel inside of them,
+    paths do not; file objects and PIL images, which could not be found again, are a TypeError. (What
+    `SimpleDirectoryReader` adds of a file's dates changes with them; `file_metadata=lambda path: {}` leaves it out.)
 
     Args:
-        task: "caption", "ocr", "describe" (caption and all text), or a Task.
+        task: "caption", "ocr", "describe" (caption and all text), a Task, or None.
         vision: the Vision to read with; else one is made of `vision_options`.
         on_error: "raise", "skip", or "keep" (a Document with empty text and `error` in its metadata).
+        frames: which frames of animations and videos, as for `Vision.read_many`.
+        glob: which files of a folder; hidden ones are left out, and PDF files and videos unless it names them.
         progress: show on stderr how far the reading is.
-        vision_options: as for `Vision`: model, api_key, base_url, residency, plan, limits, queue, timeout.
+        vision_options: as for `Vision`: model, api_key, base_url, residency, plan, limits, cache, queue, ...; with
+            `task=None` only `image_limits`.
 
     Raises:
         SettingsError: no key, or a setting that cannot be right.
         TypeError: an unknown option, or options beside a `vision`.
     """
 
+    _vision: Vision | None = PrivateAttr()
+    _task: Task | None = PrivateAttr()
+    _options: dict[str, Any] = PrivateAttr()
+    _image_limits: ImageLimits | None = PrivateAttr()
+    _report: RunReport = PrivateAttr()
+
     def __init__(
         self,
         *,
-        task: str | Task = "describe",
+        task: str | Task | None = "describe",
         vision: Vision | None = None,
         on_error: OnError = "raise",
+        frames: Frames = "auto",
+        glob: str = "**/*",
         progress: bool = False,
         **vision_options: Any,
     ) -> None:
-        self.vision = Vision.of(vision, **vision_options)
-        self.task, self.on_error, self.progress = Task.of(task), on_error, progress
+        super().__init__(is_remote=task is not None)
+        self._image_limits = vision_options.pop("image_limits", None) if task is None else None
+        if task is None and (vision is not None or vision_options):
+            given = ", ".join(sorted(vision_options)) or "vision"
+            raise TypeError(f"task=None asks no model, so {given} is of no use; give it to ImageToText(...)")
+        self._vision = None if task is None else Vision.of(vision, **vision_options)
+        self._task = None if task is None else Task.of(task)
+        self._options = {"on_error": on_error, "frames": frames, "glob": glob, "progress": progress}
+        self._report = RunReport()
         self._run((), None)  # reads nothing: wrong arguments show now
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialised form."""
+        return "AIFSImageReader"
+
+    @property
+    def vision(self) -> Vision | None:
+        """The Vision that reads; None with `task=None`."""
+        return self._vision
+
+    @property
+    def task(self) -> Task | None:
+        """What is asked of each image."""
+        return self._task
+
+    @property
+    def report(self) -> RunReport:
+        """What the last run did, also where it raised; without images before there was one."""
+        return self._report
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
+        """What its Documents depend on, for logs and serialised pipelines; no key."""
+        return {
+            "class_name": self.class_name(),
+            "model": self._vision and self._vision.model,
+            "task": self._task and self._task.name,
+            "fingerprint": self._task and self._task.fingerprint,
+            **self._options,
+        }
 
     def lazy_load_data(
         self,
@@ -70,8 +128,10 @@ class AIFSImageReader(BaseReader):
             extra_info: further metadata for every Document.
             fs: an fsspec file system that paths are opened on; None for the local one.
         """
-        with self._run(file, fs) as run:
-            yield from (_document(reading, extra_info) for reading in run)
+        given = _Given(file)
+        with self._run(given.sources(self._task), fs) as run, self._watched(run) as read:
+            for reading in run:
+                yield self._document(read(reading), extra_info, given)
 
     def load_data(
         self,
@@ -101,53 +161,87 @@ class AIFSImageReader(BaseReader):
 
         (LlamaIndex's own readers differ: some give a coroutine of a list here, which would not be lazy.)
         """
-        async with self._run(file, fs) as run:
-            async for reading in run:
-                yield _document(reading, extra_info)
+        given = _Given(file)
+        async with self._run(given.sources(self._task), fs) as run:
+            with self._watched(run) as read:
+                async for reading in run:
+                    yield self._document(read(reading), extra_info, given)
+
+    def estimate(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None = None) -> Estimate:
+        """What loading the same would take; nothing is sent.
+
+        Raises:
+            TypeError: of a reader with `task=None`, which takes nothing.
+        """
+        if self._vision is None or self._task is None:
+            raise TypeError("a reader with task=None sends nothing; ask ImageToText(...).estimate(documents)")
+        sources = file if fs is None else opened_on(fs, file, self._options["glob"])
+        frames, glob = self._options["frames"], self._options["glob"]
+        return self._vision.estimate(sources, self._task, frames=frames, glob=glob)
 
     def file_extractor(self) -> dict[str, BaseReader]:
         """This reader for every suffix it reads, as `SimpleDirectoryReader` wants it."""
-        return dict.fromkeys(sorted(IMAGE_SUFFIXES), self)
+        return dict.fromkeys(sorted(READABLE_SUFFIXES), self)
 
     def _run(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Run:
-        sources = file if fs is None else _opened_on(fs, file)
-        return self.vision.read_many(sources, self.task, on_error=self.on_error, progress=self.progress)
+        sources = file if fs is None else opened_on(fs, file, self._options["glob"])
+        if self._vision is None or self._task is None:
+            return survey_images(sources, image_limits=self._image_limits, **self._options)
+        return self._vision.read_many(sources, self._task, **self._options)
+
+    @contextmanager
+    def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
+        asked = ("", "") if self._vision is None or self._task is None else (self._vision.model, self._task.name)
+        try:
+            with traced(self, run, *asked) as read:
+                yield read
+        finally:
+            self._report = run.report
+
+    def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: _Given) -> Document:
+        if self._task is not None:
+            return document(reading, extra_info)
+        return pending_document(reading, extra_info, given.bytes_of.get(reading.image_sha256 or ""))
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "model", self._vision and self._vision.model
+        yield "task", self._task and self._task.name
+        yield from self._options.items()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the key: whoever unpickles it takes the key from its own environment."""
+        limits = {} if self._image_limits is None else {"image_limits": self._image_limits}
+        return {"task": self._task, "vision": self._vision, **limits, **self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
-def _document(reading: Reading, extra_info: dict[str, Any] | None) -> Document:
-    metadata = reading.metadata()
-    hidden = [key for key in metadata if key not in _SHOWN]
-    return Document(
-        id_=reading.id,
-        text=reading.text,
-        metadata={**(extra_info or {}), **metadata},
-        excluded_embed_metadata_keys=hidden,
-        excluded_llm_metadata_keys=hidden,
-    )
+class _Given:
+    """What a caller gave, and of that the bytes to which no path leads.
 
+    Attributes:
+        bytes_of: them, by their digest.
+    """
 
-class _RemoteFile:
-    """A file of an fsspec file system, opened when it is its turn; its trouble is its own image's error."""
+    def __init__(self, file: Source | Iterable[Source]) -> None:
+        self._file = file
+        self.bytes_of: dict[str, bytes] = {}
 
-    def __init__(self, fs: AbstractFileSystem, path: str) -> None:
-        self._fs, self._path = fs, path
+    def sources(self, task: Task | None) -> Source | Iterable[Source]:
+        """The same; where nothing is read yet, with the bytes kept."""
+        if task is not None:
+            return self._file
+        if is_source(self._file):
+            return self._kept(self._file)
+        return (self._kept(source) for source in self._file)  # type: ignore[union-attr]
 
-    def read(self) -> bytes:
-        with self._fs.open(self._path, "rb") as file:
-            data: bytes = file.read()
-        return data
-
-
-def _opened_on(fs: AbstractFileSystem, file: Any) -> Iterator[Any]:
-    """Paths as files of `fs` under the name they were given, folders as their images; the rest as it is."""
-    for source in (file,) if is_source(file) else file:
-        path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        if path is None:
-            yield source
-        elif not fs.isdir(path):
-            yield path, _RemoteFile(fs, path)
-        else:
-            below = [each for each in sorted(fs.find(path)) if PurePath(each).suffix.lower() in IMAGE_SUFFIXES]
-            if not below:
-                raise ImageNotFoundError(path, "no images there.")
-            yield from ((each, _RemoteFile(fs, each)) for each in below)
+    def _kept(self, source: Any) -> Any:
+        data = source[1] if isinstance(source, tuple) else source
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            data = bytes(data)
+            self.bytes_of[hashlib.sha256(data).hexdigest()] = data
+        elif not isinstance(data, (str, os.PathLike)) or os.fspath(data)[:5].lower() == "data:":
+            what = "a data URI" if isinstance(data, str) else type(data).__name__
+            raise TypeError(f"task=None cannot refer to {what} later on; give a path, a URL or bytes")
+        return source

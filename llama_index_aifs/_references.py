@@ -1,0 +1,129 @@
+"""From nodes to the pictures they stand for, and back: what is to be read, each picture once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.schema import ImageNode, Node
+
+from llama_index_aifs._nodes import RESULTS, text_node
+from llama_index_aifs._remote import RemoteFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fsspec import AbstractFileSystem
+    from llama_index.core.schema import BaseNode, MediaResource
+
+    from aifs_vision import Reading, Source
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """Where the picture of a node is.
+
+    Attributes:
+        name: what readings will call its source.
+        source: what to read.
+        digest: SHA-256 of its bytes, in hex, where that is known.
+        page: the page or frame that the node stands for; None for all there are.
+    """
+
+    name: str
+    source: Source = field(repr=False)
+    digest: str | None = None
+    page: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """The same for all nodes of one file."""
+        return self.name, self.digest
+
+
+class Batch:
+    """Nodes, the pictures among them, and the readings that come in for these.
+
+    Hashes the pictures that are in the nodes themselves, so it is made in a worker thread.
+    """
+
+    def __init__(self, nodes: Sequence[BaseNode], fs: AbstractFileSystem | None) -> None:
+        self._nodes = [(node, _reference(node, fs)) for node in nodes]
+        self._readings: dict[tuple[str, int], list[Reading]] = {}
+
+    def sources(self) -> Iterator[Source]:
+        """What is to be read: each file once, however many nodes stand for it."""
+        seen: set[tuple[str, str | None]] = set()
+        for _, reference in self._nodes:
+            if reference is not None and reference.key not in seen:
+                seen.add(reference.key)
+                yield reference.source
+
+    def add(self, reading: Reading) -> None:
+        """A reading that has come in."""
+        self._readings.setdefault((reading.source, reading.page), []).append(reading)
+
+    def result(self) -> list[BaseNode]:
+        """The nodes, those of pictures replaced by their readings, those that were skipped left out."""
+        made: list[BaseNode] = []
+        for node, reference in self._nodes:
+            if reference is None:
+                made.append(node)
+            else:
+                made += [text_node(reading, node) for reading in self._readings_of(reference)]
+        return made
+
+    def _readings_of(self, reference: _Reference) -> list[Reading]:
+        if reference.page is None:
+            pages = [readings for (name, _), readings in self._readings.items() if name == reference.name]
+            return [_matching(readings, reference.digest) for readings in pages]
+        found = self._readings.get((reference.name, reference.page))
+        if found is not None:
+            return [_matching(found, reference.digest)]
+        # A file that could not be opened has one failure, which is that of all its pages.
+        first = self._readings.get((reference.name, 1), ())
+        return [replace(reading, page=reference.page) for reading in first if not reading.ok][:1]
+
+
+def _matching(readings: Sequence[Reading], digest: str | None) -> Reading:
+    """Of several files of one name the one that is meant."""
+    return next((reading for reading in readings if reading.image_sha256 == digest), readings[-1])
+
+
+def _reference(node: BaseNode, fs: AbstractFileSystem | None) -> _Reference | None:
+    """Where a node's picture is; None for a node that is text, or that has been read already."""
+    metadata = node.metadata
+    status, name = metadata.get("status"), metadata.get("source")
+    if status in RESULTS and "task" in metadata:
+        return None
+    data, place = _picture_in(node)
+    if status is None or not isinstance(name, str):  # a node that others have made
+        if data is not None:
+            digest = hashlib.sha256(data).hexdigest()
+            return _Reference(name=f"sha256:{digest[:16]}", source=data, digest=digest)
+        return None if place is None else _Reference(name=place, source=_source_at(place, fs))
+    known: dict[str, Any] = {"name": name, "digest": metadata.get("image_sha256"), "page": metadata.get("page")}
+    return _Reference(source=_source_at(name, fs) if data is None else (name, data), **known)
+
+
+def _source_at(place: str, fs: AbstractFileSystem | None) -> Source:
+    if fs is None or place.startswith(("http://", "https://")):
+        return place
+    return place, RemoteFile(fs, place)
+
+
+def _picture_in(node: BaseNode) -> tuple[bytes | None, str | None]:
+    """The bytes of a node's picture, or the path or URL of it."""
+    if isinstance(node, ImageNode):
+        data = None if node.image is None else base64.b64decode(node.image)
+        return data, node.image_path or node.image_url
+    resource: MediaResource | None = node.image_resource if isinstance(node, Node) else None
+    if resource is None:
+        return None, None
+    place = resource.path or resource.url
+    # LlamaIndex keeps the bytes as base64.
+    return None if resource.data is None else base64.b64decode(resource.data), None if place is None else str(place)

@@ -1,0 +1,166 @@
+"""`ImageToText`: the step of an ingestion pipeline that reads images."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.schema import TransformComponent
+
+from aifs_vision import RunReport, Task, Vision
+from llama_index_aifs._instrumentation import traced
+from llama_index_aifs._references import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from fsspec import AbstractFileSystem
+    from llama_index.core.schema import BaseNode
+
+    from aifs_vision import Estimate, Frames, OnError, Reading, Run
+
+__all__ = ["ImageToText"]
+
+_FORM = "1"  # counts up whenever the same reading would become another node
+
+
+class ImageToText(TransformComponent):
+    """Reads the pictures that nodes stand for, and puts nodes with their text in their place.
+
+        pipeline = IngestionPipeline(
+            transformations=[ImageToText(task="ocr"), SentenceSplitter(), AIFSEmbedding()],
+            docstore=SimpleDocumentStore(), vector_store=SimpleVectorStore(),
+        )
+        pipeline.run(documents=AIFSImageReader(task=None).load_data("scans/"))   # pays for each image
+        pipeline.run(documents=AIFSImageReader(task=None).load_data("scans/"))   # pays for what was edited
+
+    It takes the Documents of `AIFSImageReader(task=None)`, and whatever else has a picture: `ImageNode`,
+    `ImageDocument` and `Node` by bytes, base64, path or URL. Files are opened wherever such a node says, so nodes are
+    to come from readers, and not from strangers. Text passes through unchanged, and so do nodes that have been read;
+    those whose reading failed are read again. Each file is read once, however many nodes stand for it; a node of a
+    picture with several pages becomes one for each. The new nodes have the ids and the metadata of
+    `aifs_vision.Reading`, with the fields of `Task.extract` beside them (lists and objects as JSON), and the Document
+    as their source, so that stores can replace them.
+
+    What LlamaIndex's cache takes to be the same depends on model and task, and not on key or address. A run with
+    failures is not answered from it again. But whatever `on_error` keeps or skips, a document store takes for done:
+    use "raise" with it and `cache="readings.sqlite"`, and a second run pays for nothing twice; or delete the
+    Documents of `report.failures` from the store. (LlamaIndex's cache takes image nodes of others, which have no text
+    and no digest, to be all the same: give such a pipeline `disable_cache=True`.)
+
+    Args:
+        task: "caption", "ocr", "describe" (caption and all text), or a Task.
+        vision: the Vision to read with; else one is made of `vision_options`.
+        on_error: "raise", "skip" (the node is left out), or "keep" (a node with `error` in its metadata).
+        frames: which frames of animations and videos, as for `Vision.read_many`; the same as of the reader.
+        fs: the fsspec file system that paths are opened on; None for the local one.
+        progress: show on stderr how far the reading is.
+        vision_options: as for `Vision`: model, api_key, base_url, residency, plan, limits, cache, queue, ...
+
+    Raises:
+        SettingsError: no key, or a setting that cannot be right.
+        TypeError: an unknown option, or options beside a `vision`.
+    """
+
+    _vision: Vision = PrivateAttr()
+    _task: Task = PrivateAttr()
+    _options: dict[str, Any] = PrivateAttr()
+    _fs: AbstractFileSystem | None = PrivateAttr()
+    _report: RunReport = PrivateAttr()
+    _with_failures: int = PrivateAttr()
+
+    def __init__(
+        self,
+        *,
+        task: str | Task = "describe",
+        vision: Vision | None = None,
+        on_error: OnError = "raise",
+        frames: Frames = "auto",
+        fs: AbstractFileSystem | None = None,
+        progress: bool = False,
+        **vision_options: Any,
+    ) -> None:
+        super().__init__()
+        self._vision, self._task = Vision.of(vision, **vision_options), Task.of(task)
+        self._options, self._fs = {"on_error": on_error, "frames": frames, "progress": progress}, fs
+        self._report, self._with_failures = RunReport(), 0
+        self._run(Batch((), None))  # reads nothing: wrong arguments show now
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialised form."""
+        return "ImageToText"
+
+    @property
+    def vision(self) -> Vision:
+        """The Vision that reads."""
+        return self._vision
+
+    @property
+    def task(self) -> Task:
+        """What is asked of each image."""
+        return self._task
+
+    @property
+    def report(self) -> RunReport:
+        """What the last run did, also where it raised; without images before there was one."""
+        return self._report
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
+        """What its nodes depend on: the key that LlamaIndex's cache makes of it is the same in every process."""
+        known = {
+            "class_name": self.class_name(),
+            "form": _FORM,
+            "model": self._vision.model,
+            "task": self._task.name,
+            "fingerprint": self._task.fingerprint,
+            "on_error": self._options["on_error"],
+            "frames": self._options["frames"],
+        }
+        # A cache that has kept the nodes of a run with failures is not asked for them again.
+        return {**known, "runs_with_failures": self._with_failures} if self._with_failures else known
+
+    def estimate(self, nodes: Sequence[BaseNode]) -> Estimate:
+        """What reading the pictures of these nodes would take; nothing is sent."""
+        return self._vision.estimate(Batch(nodes, self._fs).sources(), self._task, frames=self._options["frames"])
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 - of other steps
+        """The nodes, those that stand for pictures replaced by what is to be read on them."""
+        batch = Batch(nodes, self._fs)
+        with self._run(batch) as run, self._watched(run) as read:
+            for reading in run:
+                batch.add(read(reading))
+        return batch.result()
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 - of other steps
+        """The asynchronous twin of the call; the event loop is free while images are read."""
+        batch = await asyncio.to_thread(Batch, nodes, self._fs)
+        async with self._run(batch) as run:
+            with self._watched(run) as read:
+                async for reading in run:
+                    batch.add(read(reading))
+        return batch.result()
+
+    def _run(self, batch: Batch) -> Run:
+        return self._vision.read_many(batch.sources(), self._task, **self._options)
+
+    @contextmanager
+    def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
+        try:
+            with traced(self, run, self._vision.model, self._task.name) as read:
+                yield read
+        finally:
+            self._report = run.report
+            self._with_failures += bool(self._report.failures) and self._options["on_error"] != "raise"
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield from (("model", self._vision.model), ("task", self._task.name), *self._options.items())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the key: whoever unpickles it takes the key from its own environment."""
+        return {"task": self._task, "vision": self._vision, "fs": self._fs, **self._options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
