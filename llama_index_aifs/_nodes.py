@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import uuid
+from dataclasses import fields
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import Document, MediaResource, MetadataMode, NodeRelationship, TextNode
+from pydantic import BaseModel
+
+from aifs_vision import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from llama_index.core.schema import BaseNode
-
-    from aifs_vision import Reading
 
 __all__ = ["PENDING", "RESULTS", "document", "pending_document", "text_node"]
 
@@ -26,12 +28,13 @@ RESULTS = frozenset({"ok", "empty"})
 _SHOWN = frozenset({"source", "page"})  # of our metadata, what is embedded and shown to the LLM
 _OF_A_MODEL = frozenset({"model", "task", "prompt_version"})
 _OUTDATED = frozenset({"status", "error"})  # of the node a reading replaces
+_TAKEN = frozenset(field.name for field in fields(Reading))  # names that are no field's of extracted data
 
 
 def document(reading: Reading, extra_info: Mapping[str, Any] | None = None) -> Document:
     """A reading as a Document, with further metadata."""
     known = _metadata(reading)
-    return _document(reading, reading.text, {**(extra_info or {}), **known}, known)
+    return _document(reading, _text(reading), {**(extra_info or {}), **known}, known)
 
 
 def pending_document(
@@ -55,7 +58,7 @@ def text_node(reading: Reading, node: BaseNode) -> TextNode:
     """
     known = _metadata(reading)
     metadata = {**{key: value for key, value in node.metadata.items() if key not in _OUTDATED}, **known}
-    text, id_ = reading.text, reading.id
+    text, id_ = _text(reading), reading.id
     if "status" not in node.metadata:  # somebody else's: what it says of itself stands
         metadata |= {key: node.metadata[key] for key in _SHOWN & node.metadata.keys()}
         text = "\n\n".join(part for part in (node.get_content(MetadataMode.NONE), text) if part)
@@ -81,22 +84,32 @@ def _document(reading: Reading, text: str, metadata: dict[str, Any], known: Mapp
     )
 
 
+def _text(reading: Reading) -> str:
+    return reading.data.model_dump_json() if isinstance(reading.data, BaseModel) else reading.text
+
+
 def _metadata(reading: Reading) -> dict[str, Any]:
-    """The reading's metadata, and beside it the data of `Task.extract`: scalars, as stores of vectors want them."""
-    return {**_fields(reading.data), **reading.metadata()}
+    """The reading's metadata, and beside it the scalars of `Task.extract`'s data; no name is used twice."""
+    metadata: dict[str, Any] = {**reading.metadata()}
+    if isinstance(reading.data, BaseModel):
+        for name, value in _scalars(reading.data, reading.data.model_dump(mode="json", by_alias=False)):
+            metadata[f"data_{name}" if name in _TAKEN or name in metadata else name] = value
+    return metadata
 
 
-def _fields(data: Any) -> dict[str, Any]:
-    """The fields of a pydantic object: scalars as they are, lists and objects as JSON; what is null is left out."""
-    if data is None:
-        return {}
-    fields: dict[str, Any] = data.model_dump(mode="json")
-    scalars = (str, int, float, bool)
-    return {
-        name: value if isinstance(value, scalars) else json.dumps(value, ensure_ascii=False)
-        for name, value in fields.items()
-        if value is not None
-    }
+def _scalars(data: BaseModel, dumped: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+    """The scalars of data by their names, those of models in it as "<field>_<field>"; lists and dicts are left out.
+
+    As the data serialises itself; but a Decimal is a number here, so that a store can compare it.
+    """
+    for name, shown in dumped.items():
+        value = None if name in (data.model_extra or ()) else getattr(data, name, None)
+        if isinstance(value, BaseModel) and isinstance(shown, dict):
+            yield from ((f"{name}_{inner}", scalar) for inner, scalar in _scalars(value, shown))
+        elif isinstance(value, Decimal) and shown == str(value):
+            yield name, float(value)
+        elif value is not None and isinstance(shown, (str, int, float, bool)):
+            yield name, shown
 
 
 def _hidden(before: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 
-from aifs_vision import READABLE_SUFFIXES, RunReport, Task, Vision, is_source, survey_images
+from aifs_vision import READABLE_SUFFIXES, Task, Vision, is_source, survey_images
 from llama_index_aifs._instrumentation import traced
 from llama_index_aifs._nodes import document, pending_document
 from llama_index_aifs._remote import opened_on
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llama_index.core.readers.base import BaseReader
     from llama_index.core.schema import Document
 
-    from aifs_vision import Estimate, Frames, ImageLimits, OnError, Reading, Run, Source
+    from aifs_vision import Estimate, Frames, ImageLimits, OnError, Reading, Run, RunReport, Source
 
 __all__ = ["AIFSImageReader"]
 
@@ -33,8 +33,10 @@ class AIFSImageReader(BasePydanticReader):
         AIFSImageReader(task="ocr").load_data("scans/")
         SimpleDirectoryReader("folder", file_extractor=AIFSImageReader().file_extractor()).load_data()
 
-    A Document's id and metadata are those of `aifs_vision.Reading`, with the fields of `Task.extract` beside them
-    (lists and objects as JSON); of the metadata only `source` and `page` are embedded and shown to the LLM.
+    A Document's id and metadata are those of `aifs_vision.Reading`; of the metadata only `source` and `page` are
+    embedded and shown to the LLM. With `Task.extract(...)` the text is the validated data as JSON, and its scalars
+    stand in the metadata, too: those of a model in it as "<field>_<field>", and a field whose name is an attribute of
+    `Reading` as "data_<name>"; lists and dicts, which many vector stores refuse, are in the text alone.
 
     With `task=None` nothing is read, and neither a key nor a request is needed: the Documents say which pages there
     are, with their digests, and `ImageToText` reads those in an `IngestionPipeline` that turn out to be new. Their
@@ -61,7 +63,7 @@ class AIFSImageReader(BasePydanticReader):
     _task: Task | None = PrivateAttr()
     _options: dict[str, Any] = PrivateAttr()
     _image_limits: ImageLimits | None = PrivateAttr()
-    _report: RunReport = PrivateAttr()
+    _latest: Run = PrivateAttr()
 
     def __init__(
         self,
@@ -82,8 +84,7 @@ class AIFSImageReader(BasePydanticReader):
         self._vision = None if task is None else Vision.of(vision, **vision_options)
         self._task = None if task is None else Task.of(task)
         self._options = {"on_error": on_error, "frames": frames, "glob": glob, "progress": progress}
-        self._report = RunReport()
-        self._run((), None)  # reads nothing: wrong arguments show now
+        self._latest = self._run((), None)  # reads nothing: wrong arguments show now
 
     @classmethod
     def class_name(cls) -> str:
@@ -102,8 +103,8 @@ class AIFSImageReader(BasePydanticReader):
 
     @property
     def report(self) -> RunReport:
-        """What the last run did, also where it raised; without images before there was one."""
-        return self._report
+        """The figures of the loading that began last, so far; complete once it has ended."""
+        return self._latest.report
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
         """What its Documents depend on, for logs and serialised pipelines; no key."""
@@ -168,35 +169,43 @@ class AIFSImageReader(BasePydanticReader):
                     yield self._document(read(reading), extra_info, given)
 
     def estimate(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None = None) -> Estimate:
-        """What loading the same would take; nothing is sent.
+        """What loading the same would take: images, tokens, EUR, minutes; nothing is sent.
 
         Raises:
             TypeError: of a reader with `task=None`, which takes nothing.
         """
+        vision, *asked = self._asked(file, fs)
+        return vision.estimate(*asked, frames=self._options["frames"], glob=self._options["glob"])
+
+    async def aestimate(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None = None) -> Estimate:
+        """The asynchronous twin of `estimate`."""
+        vision, *asked = self._asked(file, fs)
+        return await vision.aestimate(*asked, frames=self._options["frames"], glob=self._options["glob"])
+
+    def _asked(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> tuple[Vision, Any, Task]:
         if self._vision is None or self._task is None:
             raise TypeError("a reader with task=None sends nothing; ask ImageToText(...).estimate(documents)")
-        sources = file if fs is None else opened_on(fs, file, self._options["glob"])
-        frames, glob = self._options["frames"], self._options["glob"]
-        return self._vision.estimate(sources, self._task, frames=frames, glob=glob)
+        return self._vision, self._sources(file, fs), self._task
 
     def file_extractor(self) -> dict[str, BaseReader]:
         """This reader for every suffix it reads, as `SimpleDirectoryReader` wants it."""
         return dict.fromkeys(sorted(READABLE_SUFFIXES), self)
 
     def _run(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Run:
-        sources = file if fs is None else opened_on(fs, file, self._options["glob"])
+        sources = self._sources(file, fs)
         if self._vision is None or self._task is None:
             return survey_images(sources, image_limits=self._image_limits, **self._options)
         return self._vision.read_many(sources, self._task, **self._options)
 
+    def _sources(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Source | Iterable[Source]:
+        return file if fs is None else opened_on(fs, file, self._options["glob"])
+
     @contextmanager
     def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
         asked = ("", "") if self._vision is None or self._task is None else (self._vision.model, self._task.name)
-        try:
-            with traced(self, run, *asked) as read:
-                yield read
-        finally:
-            self._report = run.report
+        self._latest = run
+        with traced(self, run, *asked) as read:
+            yield read
 
     def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: _Given) -> Document:
         if self._task is not None:
@@ -216,6 +225,9 @@ class AIFSImageReader(BasePydanticReader):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFSImageReader:
+        return type(self)(**self.__getstate__())
+
 
 class _Given:
     """What a caller gave, and of that the bytes to which no path leads.
@@ -233,8 +245,9 @@ class _Given:
         if task is not None:
             return self._file
         if is_source(self._file):
-            return self._kept(self._file)
-        return (self._kept(source) for source in self._file)  # type: ignore[union-attr]
+            self._kept(self._file)
+            return self._file
+        return map(self._kept, self._file)  # type: ignore[arg-type]
 
     def _kept(self, source: Any) -> Any:
         data = source[1] if isinstance(source, tuple) else source

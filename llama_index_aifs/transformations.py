@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import TransformComponent
 
-from aifs_vision import RunReport, Task, Vision
+from aifs_vision import Task, Vision
 from llama_index_aifs._instrumentation import traced
 from llama_index_aifs._references import Batch
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from llama_index.core.schema import BaseNode
 
-    from aifs_vision import Estimate, Frames, OnError, Reading, Run
+    from aifs_vision import Estimate, Frames, OnError, Reading, Run, RunReport
 
 __all__ = ["ImageToText"]
 
@@ -41,8 +41,8 @@ class ImageToText(TransformComponent):
     to come from readers, and not from strangers. Text passes through unchanged, and so do nodes that have been read;
     those whose reading failed are read again. Each file is read once, however many nodes stand for it; a node of a
     picture with several pages becomes one for each. The new nodes have the ids and the metadata of
-    `aifs_vision.Reading`, with the fields of `Task.extract` beside them (lists and objects as JSON), and the Document
-    as their source, so that stores can replace them.
+    `aifs_vision.Reading`, with the scalars of what `Task.extract` found beside them, and the Document as their source,
+    so that stores can replace them.
 
     What LlamaIndex's cache takes to be the same depends on model and task, and not on key or address. A run with
     failures is not answered from it again. But whatever `on_error` keeps or skips, a document store takes for done:
@@ -68,7 +68,7 @@ class ImageToText(TransformComponent):
     _task: Task = PrivateAttr()
     _options: dict[str, Any] = PrivateAttr()
     _fs: AbstractFileSystem | None = PrivateAttr()
-    _report: RunReport = PrivateAttr()
+    _latest: Run = PrivateAttr()
     _with_failures: int = PrivateAttr()
 
     def __init__(
@@ -85,8 +85,8 @@ class ImageToText(TransformComponent):
         super().__init__()
         self._vision, self._task = Vision.of(vision, **vision_options), Task.of(task)
         self._options, self._fs = {"on_error": on_error, "frames": frames, "progress": progress}, fs
-        self._report, self._with_failures = RunReport(), 0
-        self._run(Batch((), None))  # reads nothing: wrong arguments show now
+        self._with_failures = 0
+        self._latest = self._run(Batch((), None))  # reads nothing: wrong arguments show now
 
     @classmethod
     def class_name(cls) -> str:
@@ -105,8 +105,8 @@ class ImageToText(TransformComponent):
 
     @property
     def report(self) -> RunReport:
-        """What the last run did, also where it raised; without images before there was one."""
-        return self._report
+        """The figures of the run that began last, so far; complete once it has ended."""
+        return self._latest.report
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
         """What its nodes depend on: the key that LlamaIndex's cache makes of it is the same in every process."""
@@ -148,12 +148,10 @@ class ImageToText(TransformComponent):
 
     @contextmanager
     def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
-        try:
-            with traced(self, run, self._vision.model, self._task.name) as read:
-                yield read
-        finally:
-            self._report = run.report
-            self._with_failures += bool(self._report.failures) and self._options["on_error"] != "raise"
+        self._latest = run
+        with traced(self, run, self._vision.model, self._task.name) as read:
+            yield read
+        self._with_failures += bool(run.report.failures)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield from (("model", self._vision.model), ("task", self._task.name), *self._options.items())
@@ -164,3 +162,6 @@ class ImageToText(TransformComponent):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> ImageToText:
+        return type(self)(**self.__getstate__())
