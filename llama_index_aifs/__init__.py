@@ -14,18 +14,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llama_index_aifs._own_errors import StructuredAnswerError
     from llama_index_aifs.embeddings import AIFSEmbedding
     from llama_index_aifs.llms import AIFS
     from llama_index_aifs.readers import AIFSImageReader
+    from llama_index_aifs.tool_outputs import blocks_of_mcp, image_tool
     from llama_index_aifs.transformations import ImageToText
 
-__all__ = ["AIFS", "AIFSEmbedding", "AIFSImageReader", "ImageToText"]
+__all__ = [
+    "AIFS",
+    "AIFSEmbedding",
+    "AIFSImageReader",
+    "ImageToText",
+    "StructuredAnswerError",
+    "blocks_of_mcp",
+    "image_tool",
+]
 
 _MODULE_OF = {
     "AIFS": "llms",
     "AIFSEmbedding": "embeddings",
     "AIFSImageReader": "readers",
     "ImageToText": "transformations",
+    "StructuredAnswerError": "_own_errors",
+    "blocks_of_mcp": "tool_outputs",
+    "image_tool": "tool_outputs",
 }
 
 

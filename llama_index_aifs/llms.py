@@ -2,56 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import Field
-from llama_index.llms.openai_like import OpenAILike
+from llama_index.core.llms.callbacks import llm_chat_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from aifs_vision import Limits, async_http_client, http_client, model_card
+from aifs_vision import Frames, ImageSize, Limits, async_http_client, http_client, model_card
+from llama_index_aifs._answers import Gathered, response_of
+from llama_index_aifs._completions import Completions
+from llama_index_aifs._messages import has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
+from llama_index_aifs._pictures import Sight
+from llama_index_aifs._structured import TypedAnswers
 
 if TYPE_CHECKING:
-    from llama_index.core.base.llms.types import ChatResponse, ChatResponseAsyncGen, ChatResponseGen
+    from collections.abc import Sequence
+
+    from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
+    from llama_index.core.tools.types import BaseTool
 
 __all__ = ["AIFS"]
 
 _UNKNOWN_WINDOW = 32_000  # tokens assumed of a model the catalogue does not know
+_TEMPERATURE = 0.1  # LlamaIndex's own
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = "held by the transport"
-_OWN = frozenset({"api_key", "base_url", "residency", "plan", "limits", "queue", "timeout"})
+_ROOM = ("max_tokens", "max_completion_tokens")  # names of one thing; a model knows one of them
+_NOT_PICKLED = frozenset({"api_key", "api_version", "callback_manager", "default_headers", "rate_limiter"})
 
 
-class AIFS(OpenAILike):
-    """A chat model of AI Foundation Services.
+class AIFS(Completions, TypedAnswers):
+    """A chat model of AI Foundation Services, which sees.
 
         llm = AIFS(model="Qwen3-VL-30B-A3B-Instruct-FP8")           # the key is in AIFS_API_KEY
-        llm.chat([ChatMessage(blocks=[
-            TextBlock(text="What does this sign say?"), ImageBlock(image=data, image_mimetype="image/jpeg"),
-        ])])
+        llm.chat([ChatMessage(blocks=[TextBlock(text="What does this sign say?"), ImageBlock(path="sign.heic")])])
+        llm.complete("What does this sign say?", image_documents=[ImageBlock(path="sign.heic")])
 
-    It is LlamaIndex's `OpenAILike` in all but this: key and address are the service's alone (`AIFS_API_KEY`,
-    `AIFS_BASE_URL`), nothing ever falls back to OpenAI, and nothing of `OPENAI_*` changes where a request goes or
-    what headers it has; requests are paced and retried by the same authority as those of `aifs_vision.Vision`, so
-    `max_retries` is taken for the sake of code that gives it, and changes nothing; streams carry their usage; no
-    connection, a key that is refused and the like are errors of `aifs_vision`.
+    It is LlamaIndex's `OpenAILike` in all but this:
+
+    - Key and address are the service's alone (`AIFS_API_KEY`, `AIFS_BASE_URL`), nothing ever falls back to OpenAI, and
+      nothing of `OPENAI_*` changes where a request goes or what headers it has. A model's name changes nothing of a
+      request that you do not see here.
+    - Requests are paced and retried by the same authority as those of `aifs_vision.Vision`, so `max_retries` is taken
+      for the sake of code that gives it, and changes nothing. It may be used from any number of event loops.
+    - Pictures are told by their first bytes, and sent upright, without metadata, and no larger than the model sees.
+      Videos are sent as frames, PDF documents as pages. None is lost: those in tool, system and assistant messages move
+      into the user turn that follows, and are named at both places. Events of LlamaIndex hold none of their bytes.
+    - Every tool call of a streamed delta arrives. Usage and `finish_reason` are in `additional_kwargs`, of streams and
+      of structured answers, too.
+    - Structured answers may be fenced or wrapped in words; one that is cut off is an error, which keeps its text.
+    - No choice, no text, HTML with status 200, or a stream that ends too early are errors of `aifs_vision`, as are no
+      connection, a key that is refused and the like.
+
+    A block with `path=` is read from this machine and sent, as LlamaIndex does, too: never make one from a text that
+    comes from strangers. Addresses are passed on to the service and not fetched here.
 
     Args:
         model: the model's name.
         api_key, base_url (or api_base), residency, plan, limits, queue: as for `aifs_vision.Vision`.
         timeout: seconds one request may take.
-        temperature, max_tokens, ...: as for `OpenAILike`; what is not known is a TypeError.
+        image_size: how large pictures are sent: "auto", "original", or px of the longer side. Never enlarged.
+        frames: which frames of videos and animations are sent, as for `aifs_vision.Vision.read_many`.
+        temperature: None sends none; the default is 0.1, and None for the reasoning models, which refuse it.
+        max_tokens, context_window, ...: as for `OpenAILike`; what is not known is a TypeError.
 
     Raises:
         SettingsError: no key, or a setting that cannot be right.
         ResidencyError: the model's region is unknown or not allowed.
     """
 
-    api_key: str | None = Field(default=None, exclude=True)
+    api_key: str | None = Field(default=None, exclude=True, repr=False)
+    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    temperature: float | None = Field(default=None, ge=0.0, le=2.0)  # type: ignore[assignment]
     residency: str | None = None
     plan: str = "essential"
     limits: Limits | None = None
     queue: bool = False
+    image_size: ImageSize = "auto"
+    frames: Frames = "auto"
 
     def __init__(
         self,
@@ -80,23 +112,19 @@ class AIFS(OpenAILike):
             "timeout": timeout,
         }
         reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url or api_base}
-        client = http_client(**kept, **reached)
+        client, aclient = http_client(**kept, **reached), async_http_client(**kept, **reached)
         card = model_card(model)
         defaults: dict[str, Any] = {
             "context_window": card.context_window or _UNKNOWN_WINDOW,
-            "is_chat_model": True,
-            "is_function_calling_model": True,
-            "additional_kwargs": {"stream_options": {"include_usage": True}},
+            "is_chat_model": card.kind == "chat",
+            "is_function_calling_model": card.tools is not False,
+            "temperature": _TEMPERATURE if card.max_tokens_field == "max_tokens" else None,
         }
-        fixed = {
-            **kept,
-            "api_key": _HELD_BY_TRANSPORT,
-            "api_base": str(client.base_url),
-            "max_retries": 0,
-            "http_client": client,
-            "async_http_client": async_http_client(**kept, **reached),
-        }
-        super().__init__(**{**defaults, **kwargs, **fixed})
+        fixed = {"api_key": _HELD_BY_TRANSPORT, "api_base": str(client.base_url), "max_retries": 0}
+        # OpenAI's constructor is passed over: it heeds OPENAI_* variables, and has opinions on names of models.
+        FunctionCallingLLM.__init__(self, **{**defaults, **kwargs, **kept, **fixed})
+        self._client = self._aclient = None
+        self._http_client, self._async_http_client = client, aclient
 
     @classmethod
     def class_name(cls) -> str:
@@ -104,36 +132,154 @@ class AIFS(OpenAILike):
         return "aifs_multi_modal_llm"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the key and the connections: whoever unpickles it takes the key from its environment."""
+        """Everything but secrets and connections: whoever unpickles it takes the key from its environment."""
         return {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def _chat(self, *args: Any, **kwargs: Any) -> ChatResponse:
-        with own_errors():
-            answer: ChatResponse = super()._chat(*args, **kwargs)
-            return answer
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFS:
+        """A copy with settings of its own, on the same connections."""
+        return self.model_copy(update={"additional_kwargs": deepcopy(self.additional_kwargs, memo)})
 
-    async def _achat(self, *args: Any, **kwargs: Any) -> ChatResponse:
-        with own_errors():
-            answer: ChatResponse = await super()._achat(*args, **kwargs)
-            return answer
+    # -- Chat ----------------------------------------------------------------------------------------------
 
-    def _stream_chat(self, *args: Any, **kwargs: Any) -> ChatResponseGen:
-        with own_errors():
-            yield from super()._stream_chat(*args, **kwargs)
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """The model's answer; usage and `finish_reason` are in its `additional_kwargs`.
 
-    async def _astream_chat(self, *args: Any, **kwargs: Any) -> ChatResponseAsyncGen:
-        with own_errors():
-            answers = await super()._astream_chat(*args, **kwargs)
+        Raises:
+            ImageError: a picture cannot be read, or is too large.
+            SettingsError: the messages have pictures, and the model takes none.
+            APIError: no answer, or one without text and tool calls.
+        """
+        answer: ChatResponse = self._told_chat(self._seen(messages), **kwargs)
+        return answer
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """The asynchronous twin of `chat`; pictures are prepared off the event loop."""
+        answer: ChatResponse = await self._told_achat(await self._aseen(messages), **kwargs)
+        return answer
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """The answer while it is written; the last response has all text, tool calls and usage."""
+        answer: ChatResponseGen = self._told_stream_chat(self._seen(messages), **kwargs)
+        return answer
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """The asynchronous twin of `stream_chat`."""
+        answer: ChatResponseAsyncGen = await self._told_astream_chat(await self._aseen(messages), **kwargs)
+        return answer
+
+    # What LlamaIndex's events tell of: it hears of messages whose pictures are prepared already, and keep their bytes
+    # to themselves.
+    @llm_chat_callback()
+    def _told_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return self._chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def _told_achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return await self._achat(messages, **kwargs)
+
+    @llm_chat_callback()
+    def _told_stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._stream_chat(messages, **kwargs)
+
+    @llm_chat_callback()
+    async def _told_astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return await self._astream_chat(messages, **kwargs)
+
+    def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        with own_errors(self.model):
+            answer = self._get_client().chat.completions.create(**self._asked(messages, kwargs))
+        return response_of(answer, self.model)
+
+    async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        with own_errors(self.model):
+            answer = await self._get_aclient().chat.completions.create(**self._asked(messages, kwargs))
+        return response_of(answer, self.model)
+
+    def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        gathered = Gathered(self.model)
+        asked = self._asked(messages, kwargs, stream=True)
+        with own_errors(self.model), self._get_client().chat.completions.create(**asked) as chunks:
+            for chunk in chunks:
+                yield gathered.add(chunk)
+        gathered.check()
+
+    async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        gathered = Gathered(self.model)
+        asked = self._asked(messages, kwargs, stream=True)
 
         async def told() -> ChatResponseAsyncGen:
-            with own_errors():
-                async for answer in answers:
-                    yield answer
+            with own_errors(self.model):
+                async with await self._get_aclient().chat.completions.create(**asked) as chunks:
+                    async for chunk in chunks:
+                        yield gathered.add(chunk)
+            gathered.check()
 
         return told()
 
+    def _seen(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """The messages with their pictures prepared, and all of them where the model looks."""
+        return seen(messages, Sight(card=model_card(self.model), size=self.image_size, frames=self.frames))
 
-_NOT_PICKLED = frozenset({"api_key", "api_version", "callback_manager"})
+    async def _aseen(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        if not has_pictures(messages):
+            return list(messages)
+        return await asyncio.to_thread(self._seen, messages)
+
+    def _asked(
+        self, messages: Sequence[ChatMessage], options: Mapping[str, Any], *, stream: bool = False
+    ) -> dict[str, Any]:
+        """What the SDK is called with: settings, `additional_kwargs`, and what the call says; None is not sent."""
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "reasoning_effort": self.reasoning_effort,
+            "modalities": self.modalities,
+            "audio": self.audio_config,
+        }
+        if self.logprobs:
+            asked |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        asked["stream_options"] = {"include_usage": True}
+        given = {**self.additional_kwargs, **options}
+        if any(given.get(name) is not None for name in _ROOM):
+            del asked["max_tokens"]
+        asked |= {**given, "stream": stream, "messages": wire(self._seen(messages))}
+        room = [asked.pop(name) for name in _ROOM if name in asked]
+        asked[model_card(self.model).max_tokens_field] = next((tokens for tokens in room if tokens is not None), None)
+        if not stream:
+            del asked["stream_options"]
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def _prepare_chat_with_tools(  # noqa: PLR0917 - LlamaIndex's signature
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002 - LlamaIndex's signature
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002 - the same
+        tool_required: bool = False,  # noqa: FBT001, FBT002 - the same
+        tool_choice: str | dict[Any, Any] | None = None,
+        strict: bool | None = None,  # noqa: FBT001 - the same
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The arguments of a call with tools; the history given stays as it is."""
+        asked: dict[str, Any] = super()._prepare_chat_with_tools(
+            tools,
+            user_msg,
+            list(chat_history or []),
+            tool_required=tool_required,
+            tool_choice=tool_choice,
+            strict=strict,
+            **kwargs,
+        )
+        # Several calls at a time are what hosts do anyway; the reasoning models refuse to be told either way.
+        asked.pop("parallel_tool_calls", None)
+        if tools and not allow_parallel_tool_calls and model_card(self.model).max_tokens_field == "max_tokens":
+            asked["parallel_tool_calls"] = False
+        return asked
+
+    def _use_chat_completions(self, kwargs: dict[str, Any]) -> bool:  # noqa: ARG002 - LlamaIndex's signature
+        return True

@@ -1,0 +1,160 @@
+"""What the service answered -> LlamaIndex's responses, or an error: nothing missing is taken for an empty text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index.llms.openai.utils import (
+    from_openai_message,
+    from_openai_token_logprobs,
+    get_openai_reasoning_content,
+)
+from openai.types.chat import ChatCompletion
+
+from aifs_vision import UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+
+__all__ = ["Gathered", "response_of"]
+
+_CUT = frozenset({"length", "content_filter"})
+
+
+def response_of(answer: ChatCompletion, model: str) -> ChatResponse:
+    """The response of a whole answer; `additional_kwargs` has its usage and `finish_reason`.
+
+    Raises:
+        UnexpectedAnswerError: no choice, neither a text nor a tool call, or a tool call that is cut off.
+    """
+    choice = answer.choices[0] if isinstance(answer, ChatCompletion) and answer.choices else None
+    if choice is None or choice.message is None:
+        said = (getattr(answer, "model_extra", None) or {}).get("error") or ""
+        raise UnexpectedAnswerError(f"No choice in the answer of {model!r}", detail=str(said))
+    message = from_openai_message(choice.message, modalities=["text", "audio"])
+    text = choice.message.content
+    if text is None and choice.message.refusal:
+        text = choice.message.refusal
+        message.blocks.append(TextBlock(text=text))
+        message.additional_kwargs["refusal"] = text
+    elif text == "":
+        message.blocks.append(TextBlock(text=""))
+    _check(message, text, choice.finish_reason, model)
+    tokens = choice.logprobs.content if choice.logprobs else None
+    return ChatResponse(
+        message=message,
+        raw=answer,
+        logprobs=from_openai_token_logprobs(tokens) if tokens else None,
+        additional_kwargs=_told(answer, choice.finish_reason),
+    )
+
+
+class Gathered:
+    """A stream, as far as it has come."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._text: str | None = None
+        self._thoughts = ""
+        self._calls: list[ChoiceDeltaToolCall] = []
+        self._finish: str | None = None
+        self._told: dict[str, Any] = {}
+
+    def add(self, chunk: ChatCompletionChunk) -> ChatResponse:
+        """The response so far, with what this chunk has brought as its `delta`."""
+        choice = chunk.choices[0] if chunk.choices else None
+        delta = choice.delta if choice else None
+        text, thought = None, ""
+        if choice is not None:
+            self._finish = choice.finish_reason or self._finish
+        if delta is not None:
+            text = delta.content if delta.content is not None else delta.refusal
+            thought = get_openai_reasoning_content(delta) or ""
+            for call in delta.tool_calls or []:  # several may come in one delta
+                self._add_call(call)
+        if text is not None:
+            self._text = (self._text or "") + text
+        self._thoughts += thought
+        self._told |= _told(chunk, self._finish)
+        more = {"thinking_delta": thought} if thought else {}
+        return ChatResponse(
+            message=self._message(), delta=text or "", raw=chunk, additional_kwargs={**self._told, **more}
+        )
+
+    def check(self) -> None:
+        """To be called at the end of the stream.
+
+        Raises:
+            UnexpectedAnswerError: it ended before the answer did, or brought neither a text nor a tool call.
+        """
+        if self._finish is None:
+            raise UnexpectedAnswerError(f"The stream of {self._model!r} ended before its answer did")
+        _check(self._message(), self._text, self._finish, self._model)
+
+    def _message(self) -> ChatMessage:
+        blocks: list[Any] = [ThinkingBlock(content=self._thoughts)] if self._thoughts else []
+        blocks.append(TextBlock(text=self._text or ""))
+        blocks += [
+            ToolCallBlock(
+                tool_call_id=call.id,
+                tool_name=(call.function and call.function.name) or "",
+                tool_kwargs=(call.function and call.function.arguments) or {},
+            )
+            for call in self._calls
+        ]
+        more = {"tool_calls": list(self._calls)} if self._calls else {}
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=more)
+
+    def _add_call(self, delta: ChoiceDeltaToolCall) -> None:
+        """A new call, or more of one that has begun; hosts that do not count give each call an id of its own."""
+        begun = [call for call in self._calls if call.index == delta.index]
+        if not begun or (delta.id and begun[-1].id and delta.id != begun[-1].id):
+            self._calls.append(delta.model_copy(deep=True))
+            return
+        call = begun[-1]
+        call.id = call.id or delta.id
+        if call.function is None:
+            call.function = delta.function and delta.function.model_copy()
+        elif delta.function is not None:
+            call.function.name = call.function.name or delta.function.name
+            call.function.arguments = (call.function.arguments or "") + (delta.function.arguments or "")
+
+
+def _told(answer: Any, finish: str | None) -> dict[str, Any]:
+    """What `additional_kwargs` says of an answer: its tokens, as far as they are known, and why it ended."""
+    usage = getattr(answer, "usage", None)
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    told = {name: getattr(usage, name, None) for name in names} if usage else {}
+    return {**told, "finish_reason": finish} if finish else told
+
+
+def _check(message: ChatMessage, text: str | None, finish: str | None, model: str) -> None:
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if finish in _CUT and not all(map(_is_whole, calls)):
+        what = f"A tool call of {model!r} is cut off (finish_reason {finish!r}). Give it more room with max_tokens=..."
+        raise UnexpectedAnswerError(what)
+    if calls or message.additional_kwargs.get("reference_audio_id"):
+        return
+    if text is None or (not text and finish in _CUT):
+        remedy = ". Give it more room with max_tokens=..." if finish == "length" else ""
+        raise UnexpectedAnswerError(f"No text in the answer of {model!r} (finish_reason {finish!r}){remedy}")
+
+
+def _is_whole(call: ToolCallBlock) -> bool:
+    if isinstance(call.tool_kwargs, dict):
+        return True
+    try:
+        json.loads(call.tool_kwargs)
+    except ValueError:
+        return False
+    return True
