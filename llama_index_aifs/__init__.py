@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llama_index_aifs._own_errors import StructuredAnswerError
     from llama_index_aifs.embeddings import AIFSEmbedding
     from llama_index_aifs.llms import AIFS
+    from llama_index_aifs.postprocessors import AttachImages
     from llama_index_aifs.readers import AIFSImageReader
     from llama_index_aifs.tool_outputs import blocks_of_mcp, image_tool
     from llama_index_aifs.transformations import ImageToText
@@ -25,6 +26,7 @@ __all__ = [
     "AIFS",
     "AIFSEmbedding",
     "AIFSImageReader",
+    "AttachImages",
     "ImageToText",
     "StructuredAnswerError",
     "blocks_of_mcp",
@@ -35,6 +37,7 @@ _MODULE_OF = {
     "AIFS": "llms",
     "AIFSEmbedding": "embeddings",
     "AIFSImageReader": "readers",
+    "AttachImages": "postprocessors",
     "ImageToText": "transformations",
     "StructuredAnswerError": "_own_errors",
     "blocks_of_mcp": "tool_outputs",
