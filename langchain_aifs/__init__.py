@@ -17,14 +17,24 @@ if TYPE_CHECKING:
     from langchain_aifs.chat_models import ChatAIFS
     from langchain_aifs.document_loaders import AIFSImageBlobParser, AIFSImageLoader
     from langchain_aifs.embeddings import AIFSEmbeddings
+    from langchain_aifs.messages import image_block, image_blocks
 
-__all__ = ["AIFSEmbeddings", "AIFSImageBlobParser", "AIFSImageLoader", "ChatAIFS"]
+__all__ = [
+    "AIFSEmbeddings",
+    "AIFSImageBlobParser",
+    "AIFSImageLoader",
+    "ChatAIFS",
+    "image_block",
+    "image_blocks",
+]
 
 _MODULE_OF = {
     "AIFSEmbeddings": "embeddings",
     "AIFSImageBlobParser": "document_loaders",
     "AIFSImageLoader": "document_loaders",
     "ChatAIFS": "chat_models",
+    "image_block": "messages",
+    "image_blocks": "messages",
 }
 
 

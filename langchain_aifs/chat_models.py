@@ -1,21 +1,42 @@
-"""`ChatAIFS`: the service's chat models, images included, on the project's transport."""
+"""`ChatAIFS`: the service's chat models, pictures included, on the project's transport."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, SecretStr, model_validator
 
-from aifs_vision import Limits, async_http_client, http_client
+from aifs_vision import (
+    ImageLimits,
+    Limits,
+    UnexpectedAnswerError,
+    async_http_client,
+    http_client,
+    model_card,
+    text_tokens,
+)
+from langchain_aifs._completions import AsyncCompletions, Completions
+from langchain_aifs._counting import message_tokens, pieces
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._own_errors import own_errors
+from langchain_aifs._profiles import CataloguedProfile, profile_of
+from langchain_aifs._replies import cost_eur, keep_thoughts, paid_before
+from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
+from langchain_aifs._structured import Method, response_format_of, structured, usual_method
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from langchain_core.language_models import LanguageModelInput, ModelProfile
     from langchain_core.language_models.base import LangSmithParams
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
+    from langchain_core.prompt_values import PromptValue
+    from langchain_core.runnables import Runnable
     from typing_extensions import Self
 
 __all__ = ["ChatAIFS"]
@@ -23,27 +44,42 @@ __all__ = ["ChatAIFS"]
 
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = SecretStr("held by the transport")
+_ROOMS = ("max_tokens", "max_completion_tokens")
+_CLIENTS = ("client", "async_client", "root_client", "root_async_client", "http_client", "http_async_client")
+_NOT_TAKEN = frozenset({*_CLIENTS, "http_socket_options", "openai_organization", "openai_proxy", "organization"})
 
 
 class ChatAIFS(BaseChatOpenAI):
     """A chat model of AI Foundation Services.
 
         chat = ChatAIFS(model="Qwen3-VL-30B-A3B-Instruct-FP8")      # the key is in AIFS_API_KEY
-        chat.invoke([HumanMessage([
-            {"type": "text", "text": "What does this sign say?"},
-            {"type": "image", "base64": data, "mime_type": "image/jpeg"},
-        ])])
+        chat.invoke([HumanMessage([{"type": "text", "text": "What does this sign say?"}, image_block("sign.jpg")])])
+        chat.with_structured_output(Invoice).invoke(...)
 
-    It is LangChain's OpenAI chat model in all but this: key and address are the service's alone
-    (`AIFS_API_KEY`, `AIFS_BASE_URL`), and nothing of `OPENAI_*`, `LANGSMITH_GATEWAY` or `LC_*` changes where a
-    request goes or what headers it has; requests are paced and retried by the same authority as those of
-    `aifs_vision.Vision`, so `max_retries` is taken for the sake of code that gives it, and changes nothing; streams
-    carry their usage; no connection, a key that is refused and the like are errors of `aifs_vision`.
+    It is LangChain's OpenAI chat model in all but this.
+
+    Key and address are the service's alone (`AIFS_API_KEY`, `AIFS_BASE_URL`): nothing of `OPENAI_*`,
+    `LANGSMITH_GATEWAY` or `LC_*` changes where a request goes or what headers it has. Requests are paced and retried
+    by the same authority as those of `aifs_vision.Vision`, so `max_retries` changes nothing. Errors are those of
+    `aifs_vision` and LangChain's own at once. `/responses` is asked only with `use_responses_api=True`.
+
+    Pictures may come in any form that LangChain, OpenAI, Anthropic or Google have for them, also in system,
+    assistant and tool messages, from where they move to the next message of the user. They are prepared as the engine
+    prepares its own: upright, without metadata, in a format that the model takes, and no larger than it makes use of.
+    Of documents the pages are sent, of videos frames. URLs are passed on; paths in messages are never opened.
+
+    Answers have their usage, in streams too, `response_metadata["cost_eur"]` (EUR; None where the catalogue has no
+    price), and the model's thoughts in `additional_kwargs["reasoning_content"]`. `profile` and token counts are those
+    of the catalogue and need no network. A temperature is not sent to models that take none.
 
     Args:
         model: the model's name.
-        api_key, base_url, residency, plan, limits, queue: as for `aifs_vision.Vision`.
+        api_key, base_url, residency, plan, limits, queue: as for `aifs_vision.Vision`; `queue=True` does not stream.
         timeout: seconds one request may take.
+        image_size: how large pictures are sent: "auto", "original" (as large as the model sees), or px of the longer
+            side; never enlarged.
+        frames: which frames of animations and videos are sent, as for `Vision.read_many`.
+        image_limits: how large files in messages may be.
         temperature, max_tokens, ...: as for LangChain's `ChatOpenAI`; what is not known is a TypeError.
 
     Raises:
@@ -56,74 +92,268 @@ class ChatAIFS(BaseChatOpenAI):
     openai_api_base: str | None = Field(default=None, alias="base_url")
     openai_organization: str | None = Field(default=None, exclude=True)
     openai_proxy: str | None = Field(default=None, exclude=True)
+    default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
     request_timeout: float = Field(default=120.0, alias="timeout")
     max_retries: int | None = Field(default=0)
+    max_tokens: int | None = Field(default=None, alias="max_completion_tokens")
     stream_usage: bool = True
+    stream_chunk_timeout: float | None = Field(default=None, exclude=True)  # the transport bounds silences
     output_version: str | None = None
     residency: str | None = None
     plan: str = "essential"
     limits: Limits | None = None
-    queue: bool = False
+    queue: bool | Literal["auto"] = False
+    image_size: Literal["auto", "original"] | int = "auto"
+    frames: Literal["auto", "first", "all", "scenes"] | int = "auto"
+    image_limits: ImageLimits | None = None
 
     def __init__(self, **kwargs: Any) -> None:
-        refuse_unknown(type(self), kwargs)
+        if isinstance(kwargs.get("client"), Completions):  # LangChain makes it anew, for another setting
+            kwargs = {name: value for name, value in kwargs.items() if name not in _NOT_TAKEN}
+            if isinstance(kwargs.get("profile"), CataloguedProfile):
+                del kwargs["profile"]
+        refuse_unknown(type(self), kwargs, _NOT_TAKEN)
         super().__init__(**kwargs)
 
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
-        """Builds the SDK's clients on the project's transport, which holds the key and guards the headers."""
-        given, self.max_retries = self.openai_api_key, 0
+        """Builds the clients on the project's transport, which holds the key and guards the headers."""
+        key, address, self.max_retries = self.openai_api_key, self.openai_api_base, 0
         settings: dict[str, Any] = {
             "model": self.model_name,
-            "api_key": None if given is None else given.get_secret_value(),
-            "base_url": self.openai_api_base,
+            "api_key": None if key is None else key.get_secret_value(),
+            "base_url": address,
             "residency": self.residency,
             "plan": self.plan,
             "limits": self.limits,
             "queue": self.queue,
             "timeout": self.request_timeout,
         }
-        self.client = self.async_client = self.root_client = self.root_async_client = None
         self.http_client = http_client(**settings)
         self.http_async_client = async_http_client(**settings)
-        self.openai_api_base = str(self.http_client.base_url)
-        self.openai_api_key = _HELD_BY_TRANSPORT
-        try:
-            return cast(Any, BaseChatOpenAI.validate_environment)(self)  # type: ignore[no-any-return]
-        finally:
-            self.openai_api_key, self.openai_organization = given, None
+        more = {"headers": dict(self.default_headers or {}), "query": dict(self.default_query or {})}
+        self.client = Completions(self.http_client, **more)
+        self.async_client = AsyncCompletions(self.http_async_client, **more)
+        self.root_client = self.root_async_client = None
+        if self.queue is True:
+            self.disable_streaming = True
+        if self.use_responses_api:
+            self._build_sdk_clients()
+        self.openai_api_base, self.openai_api_key, self.openai_organization = address, key, None
+        return self
 
-    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        with own_errors():
-            return super()._generate(*args, **kwargs)
+    def _build_sdk_clients(self) -> None:
+        """The SDK's clients, which know /responses; their key is none, and their address the transport's."""
+        chat = self.client, self.async_client
+        self.client = self.async_client = None
+        self.openai_api_base, self.openai_api_key = str(cast(Any, self.http_client).base_url), _HELD_BY_TRANSPORT
+        cast(Any, BaseChatOpenAI.validate_environment)(self)
+        self.client, self.async_client = chat
 
-    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        with own_errors():
-            return await super()._agenerate(*args, **kwargs)
+    # -- Asking ----------------------------------------------------------------------------------------------------
 
-    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        value = super()._convert_input(model_input)
         with own_errors():
-            yield from super()._stream(*args, **kwargs)
+            messages = portable_messages(value.to_messages(), self._eyes({}))
+        return value if messages is None else ChatPromptValue(messages=messages)
 
-    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
         with own_errors():
-            async for chunk in super()._astream(*args, **kwargs):
+            return super()._generate(sendable(messages, self._eyes(kwargs)), stop, run_manager, **kwargs)
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        with own_errors():
+            return await super()._agenerate(await self._sendable(messages, kwargs), stop, run_manager, **kwargs)
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        ask = self._stream_responses if self.use_responses_api else super()._stream
+        with own_errors():
+            yield from ask(sendable(messages, self._eyes(kwargs)), stop, run_manager, **kwargs)
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        ask = self._astream_responses if self.use_responses_api else super()._astream
+        with own_errors():
+            async for chunk in ask(await self._sendable(messages, kwargs), stop, run_manager, **kwargs):
                 yield chunk
+
+    async def _sendable(self, messages: list[BaseMessage], kwargs: Mapping[str, Any]) -> list[BaseMessage]:
+        """The messages with their pictures prepared; off the loop, where there are any."""
+        eyes = self._eyes(kwargs)
+        return await asyncio.to_thread(sendable, messages, eyes) if has_pictures(messages) else sendable(messages, eyes)
+
+    def _eyes(self, kwargs: Mapping[str, Any]) -> Eyes:
+        card = model_card(kwargs.get("model") or self.model_name)
+        return Eyes(card=card, size=self.image_size, frames=self.frames, limits=self.image_limits)
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if self.use_responses_api:
+            return payload
+        card = model_card(payload["model"])
+        given = [source[name] for source in (kwargs, payload) for name in _ROOMS if source.get(name) is not None]
+        for name in _ROOMS:
+            payload.pop(name, None)
+        if given:
+            payload[card.max_tokens_field] = given[0]
+        if card.max_tokens_field != _ROOMS[0] and payload.get("temperature") != 1:
+            payload.pop("temperature", None)
+        if (form := payload.pop("response_format", None)) is not None:
+            # Beside the body, or LangChain would have the SDK parse the answer, and lose what does not fit.
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": response_format_of(form)}
+        return payload
+
+    def _use_responses_api(self, payload: dict[str, Any]) -> bool:  # noqa: ARG002 - LangChain's signature
+        """Only when asked for; names such as "gpt-5-codex" do not decide where a request goes."""
+        return bool(self.use_responses_api)
+
+    # -- Answers ---------------------------------------------------------------------------------------------------
+
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        choices = response.get("choices") if isinstance(response, dict) else None
+        if not choices or not all(isinstance(choice.get("message"), dict) for choice in choices):
+            raise UnexpectedAnswerError(f"An answer without a choice from {self._address}")
+        result = super()._create_chat_result(response, generation_info)
+        for generation, choice in zip(result.generations, choices, strict=True):
+            keep_thoughts(generation.message, choice["message"])
+        told = cast("dict[str, Any]", result.llm_output)
+        told.update(model_provider="aifs", cost_eur=cost_eur(response, self.model_name))
+        return result
+
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], *more: Any, **kwargs: Any
+    ) -> ChatGenerationChunk | None:
+        made = super()._convert_chunk_to_generation_chunk(chunk, *more, **kwargs)
+        if made is None:
+            return None
+        choices = chunk.get("choices") or ()
+        if choices:
+            made.message.response_metadata["model_provider"] = "aifs"
+            keep_thoughts(made.message, choices[0].get("delta") or {})
+        if chunk.get("usage"):
+            made.message.response_metadata["cost_eur"] = cost_eur(chunk, self.model_name)
+        return made
+
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        combined = super()._combine_llm_outputs(llm_outputs)
+        costs = [output["cost_eur"] for output in llm_outputs if output and output.get("cost_eur") is not None]
+        return {**combined, "cost_eur": sum(costs) if costs else None}
+
+    def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
+        """What LangChain's cache has was paid before: neither tokens nor EUR are counted once more."""
+        return [paid_before(generation) for generation in super()._convert_cached_generations(cache_val)]
+
+    # -- What LangChain wants to know ------------------------------------------------------------------------------
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: list[Any] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """A runnable that gives data instead of a message; its `stream` gives it once, when it is whole.
+
+        Args:
+            schema: a pydantic class, whose validated objects come; a TypedDict or JSON schema, for dicts.
+            method: "json_schema", "function_calling" or "json_mode"; None for the one the model is known for.
+            include_raw: gives {"raw": message, "parsed": data or None, "parsing_error": error or None}.
+            strict: as for LangChain's `ChatOpenAI`.
+            tools: other tools that the model may call before.
+            kwargs: as for `invoke`.
+
+        Raises:
+            StructuredOutputError: when it is run: an answer that is cut off, does not fit, or calls no function. It
+                is also LangChain's `OutputParserException`, and has the message with its text and usage as `raw`.
+            ValueError: a method without what it needs.
+        """
+        card = model_card(self.model_name)
+        chosen = method or usual_method(card)
+        if chosen not in {"json_schema", "function_calling", "json_mode"}:
+            raise ValueError(f"method={method!r} is not known; use 'json_schema', 'function_calling' or 'json_mode'")
+        return structured(
+            self,
+            schema,
+            chosen,
+            include_raw=include_raw,
+            strict=strict,
+            in_words=method is None and chosen == "json_mode" and schema is not None,
+            tools=tools,
+            options=kwargs,
+        )
+
+    def get_num_tokens(self, text: str) -> int:
+        """An estimate of a text's tokens; offline, for every model."""
+        return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else text_tokens(text) if text else 0
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """As many numbers as `get_num_tokens` says; they are no ids, since no vocabulary is at hand."""
+        return self.custom_get_token_ids(text) if self.custom_get_token_ids else pieces(text)
+
+    def get_num_tokens_from_messages(
+        self,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Any] | None = None,
+        *,
+        allow_fetching_images: bool = False,  # noqa: ARG002 - LangChain's signature; nothing is ever fetched
+    ) -> int:
+        """An estimate of the input tokens, pictures included as they would be sent; offline, for every model.
+
+        Raises:
+            ImageError: a picture that could not be sent either.
+        """
+        with own_errors():
+            return message_tokens(messages, tools or (), self._eyes({}))
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return cast("ModelProfile | None", profile_of(model_card(self.model_name)))
 
     @property
     def lc_secrets(self) -> dict[str, str]:
         """Fields that LangChain keeps out of what it serialises."""
         return {"openai_api_key": "AIFS_API_KEY"}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew where it is unpickled, with the key that is there."""
+        kept = self.model_fields_set - _NOT_TAKEN - {"openai_api_key", "max_retries"}
+        given = {name: getattr(self, name) for name in kept if name in type(self).model_fields}
+        if isinstance(self.profile, CataloguedProfile):
+            given.pop("profile", None)
+        return _made_anew, (type(self), given)
+
     @property
     def _llm_type(self) -> str:
         return "aifs-chat"
+
+    @property
+    def _address(self) -> str:
+        """The address without user and password: part of cache keys, as another server's answers are not this one's."""
+        return str(cast(Any, self.http_client).base_url.copy_with(userinfo=b""))
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What distinguishes answers: besides the parameters the address, and how pictures are prepared."""
+        pictures = {"image_size": self.image_size, "frames": self.frames}
+        return {**super()._identifying_params, "base_url": self._address, **pictures}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "aifs"
         return params
 
-    def _use_responses_api(self, payload: dict[str, Any]) -> bool:  # noqa: ARG002 - LangChain's signature
-        """Only when asked for; names such as "gpt-5-codex" do not decide where a request goes."""
-        return bool(self.use_responses_api)
+
+def _made_anew(kind: type[ChatAIFS], given: dict[str, Any]) -> ChatAIFS:
+    return kind(**given)

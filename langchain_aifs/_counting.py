@@ -1,0 +1,93 @@
+"""How many tokens messages are: offline, for every model, pictures included."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from aifs_vision import Task, image_tokens, text_tokens
+from langchain_aifs._sendable import attached_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_aifs._blocks import Attached
+    from langchain_aifs._sendable import Eyes
+
+__all__ = ["message_tokens", "pieces"]
+
+_MESSAGE = 4  # tokens that chat templates wrap around a message
+_USUAL = (1024, 1024)  # px assumed of a picture at a URL
+_WITH_A_HEADER = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # one picture each, whose size stands at the beginning
+_AUTO_SIDE = Task.ask("?").long_side  # px that size="auto" shrinks to, where there is no small print
+_PIECE = 4  # bytes of a text that stand for a token in `pieces`
+
+
+def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: Eyes) -> int:
+    """The input tokens of messages and tools: texts estimated, pictures by the rule of the model's family.
+
+    Of a picture no more is read than its header; documents and videos are prepared as for sending. A picture at a
+    URL is taken for one of 1024 x 1024 px, since nothing is fetched.
+
+    Raises:
+        ImageError: a picture that could not be sent either.
+    """
+    count = _MESSAGE * len(messages)
+    for message in messages:
+        if isinstance(message.content, str) and message.content:
+            count += text_tokens(message.content)
+        count += sum(text_tokens(f"{call['name']} {call['args']}") for call in _calls(message))
+        count += text_tokens(message.name) if message.name else 0
+    for found in attached_in(messages):
+        if isinstance(found, dict):
+            count += text_tokens(str(found.get("text") or json.dumps(found, default=str)))
+        elif eyes.card.takes_images:
+            count += sum(image_tokens(eyes.card, *size) for size in _sizes(found, eyes))
+    return count + sum(text_tokens(json.dumps(convert_to_openai_tool(tool))) for tool in tools)
+
+
+def pieces(text: str) -> list[int]:
+    """As many numbers as the text is estimated to have tokens; each is made of its share of the bytes.
+
+    They are no model's ids: none of the service's models has its vocabulary here.
+    """
+    data, count = text.encode(), text_tokens(text) if text else 0
+    ends = [round(number * len(data) / count) for number in range(count + 1)] if count else []
+    return [int.from_bytes(data[start:end], "big") for start, end in pairwise(ends)]
+
+
+def _calls(message: BaseMessage) -> Sequence[Any]:
+    return message.tool_calls if isinstance(message, AIMessage) else ()
+
+
+def _sizes(found: Attached, eyes: Eyes) -> list[tuple[int, int]]:
+    """(width, height) in px of what would be sent."""
+    if found.is_address:
+        return [_USUAL]
+    size = _size_in_header(found) if eyes.frames in {"auto", "first"} else None
+    if size is not None:
+        side = {"auto": _AUTO_SIDE, "original": max(size)}.get(str(eyes.size), eyes.size)
+        scale = min(1.0, int(side) / max(size))
+        return [(max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))]
+    return [(image.width or _USUAL[0], image.height or _USUAL[1]) for image in eyes.see(found)]
+
+
+def _size_in_header(found: Attached) -> tuple[int, int] | None:
+    from PIL import Image, UnidentifiedImageError
+
+    if not isinstance(found.source, bytes):
+        return getattr(found.source, "size", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(found.source), formats=_WITH_A_HEADER).size
+        except (UnidentifiedImageError, Image.DecompressionBombWarning, Image.DecompressionBombError, OSError):
+            return None  # whoever sends it says what is wrong with it

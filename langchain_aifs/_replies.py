@@ -1,0 +1,41 @@
+"""What the base class leaves out of an answer: the model's thoughts, what it cost, and that it was paid before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.outputs import ChatGeneration
+
+from aifs_vision import model_card
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.messages import BaseMessage
+
+__all__ = ["cost_eur", "keep_thoughts", "paid_before"]
+
+
+def cost_eur(answer: Mapping[str, Any], model: str) -> float | None:
+    """What an answer of this model costs, in EUR; None where its usage or the price is not known."""
+    usage, card = answer.get("usage") or {}, model_card(str(answer.get("model") or model))
+    card = card if card.known else model_card(model)
+    if usage.get("prompt_tokens") is None:
+        return None
+    return card.cost_eur(usage["prompt_tokens"], usage.get("completion_tokens") or 0)
+
+
+def keep_thoughts(message: BaseMessage, said: Mapping[str, Any]) -> None:
+    """Puts the thoughts of a model, which hosts give under one of two names, where LangChain's partners have them."""
+    thoughts = said.get("reasoning_content") or said.get("reasoning")
+    if isinstance(thoughts, str):
+        message.additional_kwargs["reasoning_content"] = thoughts
+
+
+def paid_before(generation: ChatGeneration) -> ChatGeneration:
+    """The same answer without its tokens and costs; the one in the cache is left as it is."""
+    message = generation.message
+    told = {name: value for name, value in message.response_metadata.items() if name != "token_usage"}
+    used = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "total_cost": 0}
+    changed = message.model_copy(update={"response_metadata": {**told, "cost_eur": 0.0}, "usage_metadata": used})
+    return ChatGeneration(message=changed, generation_info=generation.generation_info)

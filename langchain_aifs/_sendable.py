@@ -1,0 +1,206 @@
+"""Messages as the chat endpoint takes them: pictures prepared, and all of them in messages of the user.
+
+The service looks at pictures of the user alone. Those that tools have returned, and those in system and assistant
+messages, are moved to where the user speaks next, and both places say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, prepare_images
+from langchain_aifs._blocks import Attached, holds_no_json, is_picture, label_of, portable, read_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aifs_vision import Frames, ImageSize
+
+__all__ = ["Eyes", "attached_in", "has_pictures", "portable_messages", "sendable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """How pictures are prepared: for which model, how large, and which frames of a video."""
+
+    card: ModelCard
+    size: ImageSize
+    frames: Frames
+    limits: ImageLimits | None
+
+    def see(self, found: Attached) -> list[PreparedImage]:
+        """The picture, or the pages or frames, as they are sent.
+
+        Raises:
+            ImageError: it cannot be read, or is too large; says in which message it stands.
+            SettingsError: the model takes no images.
+        """
+        try:
+            return self._prepared(found.source)
+        except ImageError:
+            if not isinstance(found.source, bytes):
+                raise
+        return self._prepared((found.place, found.source))  # fails once more, under the name of its place
+
+    def _prepared(self, source: Any) -> list[PreparedImage]:
+        return prepare_images(source, self.card, size=self.size, frames=self.frames, image_limits=self.limits)
+
+
+def has_pictures(messages: Sequence[BaseMessage]) -> bool:
+    """Whether anything in the messages has to be looked at, which takes time."""
+    return any(is_picture(block) for message in messages for block in _blocks(message))
+
+
+def attached_in(messages: Sequence[BaseMessage]) -> Iterator[Attached | dict[str, Any]]:
+    """All content blocks: what is to be looked at, and the others as they are sent.
+
+    Raises:
+        ImageFormatError: a block whose picture cannot be had.
+    """
+    for index, message in enumerate(messages):
+        for number, block in enumerate(_blocks(message)):
+            yield read_block(block, _place(index, number))
+
+
+def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
+    """The messages with every picture prepared and in a message of the user; those given are left as they are.
+
+    Raises:
+        ImageError: a picture cannot be had or read.
+        SettingsError: there is a picture, and the model takes none.
+    """
+    if all(isinstance(message.content, str) for message in messages):
+        return list(messages)
+    moved = _Moved()
+    sent: list[BaseMessage] = []
+    for index, message in enumerate(messages):
+        parts = list(_parts(message, index, eyes))
+        if moved.parts and isinstance(message, (HumanMessage, AIMessage, ChatMessage)):
+            if _is_of_user(message):
+                parts = [*moved.taken(), *(parts or _texts(message.content))]
+            else:
+                sent.append(HumanMessage(moved.taken()))
+        if not _is_of_user(message):
+            parts = [moved.put(part, message) if isinstance(part, _Seen) else part for part in parts]
+        content = [piece for part in parts for piece in (part.parts if isinstance(part, _Seen) else [part])]
+        sent.append(message.model_copy(update={"content": content}) if content else message)
+    if moved.parts:
+        sent.append(HumanMessage(moved.taken()))
+    return sent
+
+
+def portable_messages(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage] | None:
+    """The messages with blocks that traces and caches can hold; None where all of them are such already.
+
+    LangChain writes messages into traces, and makes keys of caches from them, before a model sees them: what is no
+    JSON is shown by its address in memory there, and base64 without a label is an error.
+    """
+    changed: dict[int, BaseMessage] = {}
+    for index, message in enumerate(messages):
+        blocks = [_portable(block, _place(index, number), eyes) for number, block in enumerate(_blocks(message))]
+        if any(new is not old for new, old in zip(blocks, _blocks(message), strict=True)):
+            changed[index] = message.model_copy(update={"content": blocks})
+    return [changed.get(index, message) for index, message in enumerate(messages)] if changed else None
+
+
+def _portable(block: Any, place: str, eyes: Eyes) -> Any:
+    if not isinstance(block, dict):
+        return block
+    if holds_no_json(block) or block.get("source_type") == "text":
+        found = read_block(block, place)
+        return found if isinstance(found, dict) else portable(found, lambda given: _encoded(given, eyes))
+    data = block.get("base64") or (block.get("data") if block.get("source_type") == "base64" else None)
+    if isinstance(data, str) and "mime_type" not in block:
+        return {**block, "mime_type": label_of(data)}
+    return block
+
+
+def _encoded(found: Attached, eyes: Eyes) -> tuple[str, str]:
+    """Base64 and label of a PIL image, as it would be sent."""
+    image = eyes.see(found)[0]
+    return image.image_url.partition(",")[2], image.mime_type
+
+
+# -- The parts of a message ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A picture, or the pages or frames of one block, as parts of a request."""
+
+    parts: list[dict[str, Any]]
+
+
+def _blocks(message: BaseMessage) -> Sequence[Any]:
+    return message.content if isinstance(message.content, list) else ()
+
+
+def _place(message: int, block: int) -> str:
+    return f"messages[{message}].content[{block}]"
+
+
+def _parts(message: BaseMessage, index: int, eyes: Eyes) -> Iterator[dict[str, Any] | _Seen]:
+    for number, block in enumerate(_blocks(message)):
+        found = read_block(block, _place(index, number))
+        if isinstance(found, Attached):
+            detail = {} if found.detail is None else {"detail": found.detail}
+            yield _Seen(
+                [{"type": "image_url", "image_url": {"url": image.image_url, **detail}} for image in eyes.see(found)]
+            )
+        else:
+            yield found
+
+
+def _texts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _is_of_user(message: BaseMessage) -> bool:
+    return isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role == "user")
+
+
+# -- Pictures that move --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Moved:
+    """Pictures on their way to the next message of the user, each announced by where it comes from."""
+
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    _count: int = 0
+
+    def put(self, seen: _Seen, message: BaseMessage) -> dict[str, Any]:
+        """Takes the pictures of a block; gives the text that stands in their place."""
+        first, self._count = self._count + 1, self._count + len(seen.parts)
+        name = f"Image {first}" if first == self._count else f"Images {first} to {self._count}"
+        self.parts += [{"type": "text", "text": f"{name}, from {_origin(message)}:"}, *seen.parts]
+        return {"type": "text", "text": f"[{name}: in the next message of the user]"}
+
+    def taken(self) -> list[Any]:
+        """What has been put here, which is then gone; the numbers go on."""
+        parts, self.parts = self.parts, []
+        return parts
+
+
+def _origin(message: BaseMessage) -> str:
+    if isinstance(message, ToolMessage):
+        tool = f" of the tool {message.name!r}" if message.name else ""
+        return f"the result{tool} (call {message.tool_call_id!r})"
+    if isinstance(message, FunctionMessage):
+        return f"the result of the function {message.name!r}"
+    if isinstance(message, SystemMessage):
+        return "the system message"
+    if isinstance(message, AIMessage):
+        return "an earlier answer of the assistant"
+    return f"a message of the role {message.type if not isinstance(message, ChatMessage) else message.role!r}"

@@ -1,0 +1,189 @@
+"""Structured output: how it is asked for, and how an answer becomes data, or an error that keeps the answer."""
+
+from __future__ import annotations
+
+import json
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core import exceptions
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
+from langchain_core.runnables import RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+
+from aifs_vision import AIFSError, DataMismatch, data_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.runnables import Runnable
+
+    from aifs_vision import ModelCard
+
+__all__ = [
+    "Method",
+    "RefusedOutputError",
+    "StructuredOutputError",
+    "response_format_of",
+    "structured",
+    "usual_method",
+]
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
+
+_IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
+
+
+class StructuredOutputError(AIFSError, exceptions.OutputParserException):
+    """The answer is not the data that was asked for: cut off, without a call, or not fitting.
+
+    Attributes:
+        raw: the model's message, with its text, usage and cost; `llm_output` is its text.
+    """
+
+    def __init__(self, reason: str, raw: AIMessage) -> None:
+        exceptions.OutputParserException.__init__(self, reason, llm_output=raw.text)
+        self.args = (reason,)
+        self.raw = raw
+
+
+if TYPE_CHECKING:
+    _Refusal = exceptions.ModelRefusalError
+else:  # older versions have none
+    _Refusal = getattr(exceptions, "ModelRefusalError", exceptions.OutputParserException)
+
+
+class RefusedOutputError(StructuredOutputError, _Refusal):
+    """The model, or a filter before it, declines to give the data."""
+
+    def __init__(self, reason: str, raw: AIMessage) -> None:
+        StructuredOutputError.__init__(self, reason, raw)
+        self.raw_message = raw
+
+
+def usual_method(card: ModelCard) -> Method:
+    """The method that a model is known for: a schema where it keeps to one, else a function call, else JSON mode.
+
+    Where the service says of neither, a schema is asked for: hosts that keep to none mostly ignore it, and what
+    comes is checked in any case.
+    """
+    if card.schema or (card.schema is None and not card.tools):
+        return "json_schema"
+    return "function_calling" if card.tools else "json_mode"
+
+
+def response_format_of(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    """The request's `response_format` for a pydantic class, a TypedDict, or a JSON schema in any of its wrappings."""
+    if isinstance(schema, dict) and schema.get("type") in {"json_schema", "json_object", "text"}:
+        return schema
+    if isinstance(schema, dict) and "name" in schema and "schema" in schema:
+        return {"type": "json_schema", "json_schema": schema}
+    function = convert_to_openai_function(schema, strict=strict)
+    function["schema"] = function.pop("parameters", {"type": "object", "properties": {}})
+    return {"type": "json_schema", "json_schema": function}
+
+
+def structured(
+    chat: Any,
+    schema: Any,
+    method: Method,
+    *,
+    include_raw: bool,
+    strict: bool | None,
+    in_words: bool,
+    tools: list[Any] | None,
+    options: dict[str, Any],
+) -> Runnable[LanguageModelInput, Any]:
+    """A runnable that asks `chat` for data, and gives it: see `ChatAIFS.with_structured_output`."""
+    if strict is not None and method == "json_mode":
+        raise ValueError("strict= says how a schema is kept to; method='json_mode' has none")
+    if schema is None and method != "json_mode":
+        raise ValueError(f"schema=None: method={method!r} needs a schema; only 'json_mode' does without")
+    told = {"kwargs": {"method": method, "strict": strict}, "schema": schema and convert_to_openai_tool(schema)}
+    name: str | None = None
+    if method == "function_calling":
+        name = convert_to_openai_tool(schema)["function"]["name"]
+        wanted = {"tool_choice": name, "parallel_tool_calls": False, "strict": strict, **options}
+        wanted = chat._filter_disabled_params(ls_structured_output_format=told, **wanted)  # noqa: SLF001 - our own
+        asked = chat.bind_tools([schema, *(tools or ())], **wanted)
+    else:
+        form = {"type": "json_object"} if method == "json_mode" else response_format_of(schema, strict=strict)
+        extra = {"tools": [convert_to_openai_tool(tool, strict=strict) for tool in tools]} if tools else {}
+        asked = chat.bind(response_format=form, ls_structured_output_format=told, **extra, **options)
+    if in_words:
+        words = _IN_WORDS.format(json.dumps(convert_to_openai_function(schema).get("parameters", {})))
+        asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
+    parser: Runnable[Any, Any] = RunnableLambda(_parser(schema, name, may_call=bool(tools)), name="StructuredOutput")
+    if isinstance(schema, type):
+        parser = parser.with_types(output_type=schema)
+    if not include_raw:
+        return asked | parser  # type: ignore[no-any-return]
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=asked) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+# -- From answer to data -------------------------------------------------------------------------------------------
+
+
+def _parser(schema: Any, name: str | None, *, may_call: bool) -> Callable[[BaseMessage], Any]:
+    """What makes data of an answer; `name` is that of the function whose call is the answer."""
+
+    def parse(message: BaseMessage) -> Any:
+        assert isinstance(message, AIMessage)  # noqa: S101 - a chat model answers with nothing else
+        _check_whole(message)
+        text: str = message.text
+        if name is not None:
+            text = _arguments(message, name)
+        elif may_call and not text and message.tool_calls:
+            return None  # one of the other tools is called first
+        try:
+            return _filled(text, schema)
+        except (DataMismatch, ValueError) as error:
+            raise StructuredOutputError(f"The answer does not fit the schema: {error}", message) from error
+
+    return parse
+
+
+def _check_whole(message: AIMessage) -> None:
+    """Raises StructuredOutputError for an answer that is cut off or refused: what is there of it proves nothing."""
+    reason = message.response_metadata.get("finish_reason")
+    if reason == "length":
+        what = "The answer is cut off (finish_reason 'length'); its data is not whole. Give it more room: max_tokens."
+        raise StructuredOutputError(what, message)
+    refusal = message.additional_kwargs.get("refusal")
+    if refusal or reason == "content_filter":
+        said = f": {refusal}" if refusal else ""
+        raise RefusedOutputError(f"The model, or a filter, declines to give the data{said}", message)
+
+
+def _arguments(message: AIMessage, name: str) -> str:
+    """The JSON of the call that was asked for; as it came, since LangChain mends what is cut off in streams."""
+    if isinstance(message, AIMessageChunk):
+        called = [chunk for chunk in message.tool_call_chunks if chunk["name"] == name]
+        if called:
+            return called[0]["args"] or ""
+    for call in message.tool_calls:
+        if call["name"] == name:
+            return json.dumps(call["args"])
+    for invalid in message.invalid_tool_calls:
+        if invalid["name"] == name:
+            raise StructuredOutputError(f"The arguments of {name!r} are no JSON: {invalid['error']}", message)
+    others = ", ".join(repr(call["name"]) for call in message.tool_calls) or "none"
+    what = f"The model was to call {name!r}, and did not (calls: {others}). Another method= may suit it better."
+    raise StructuredOutputError(what, message)
+
+
+def _filled(text: str, schema: Any) -> Any:
+    """The data in a text: an object of a pydantic class, or a dict."""
+    if isinstance(schema, type) and is_basemodel_subclass(schema):
+        if hasattr(schema, "model_validate_json"):
+            return data_of(text, schema)
+        of_pydantic_1: Any = schema
+        return of_pydantic_1.parse_obj(data_of(text))
+    data = data_of(text)
+    if not isinstance(data, dict):
+        raise DataMismatch(f"it is a {type(data).__name__}, and no object")
+    return data
