@@ -90,6 +90,6 @@ class Completions(OpenAILike):
         )
 
     def _shown(self, prompt: str, images: Seen, *, formatted: bool) -> list[ChatMessage]:
-        as_it_is = formatted or self.completion_to_prompt is None
-        text = prompt if as_it_is else self.completion_to_prompt(prompt)
+        convert = self.completion_to_prompt
+        text = prompt if formatted or convert is None else convert(prompt)
         return [ChatMessage(blocks=[*map(block_of, images), TextBlock(text=text)])]

@@ -32,9 +32,12 @@ def own_errors(model: str) -> Iterator[None]:
         yield
     except openai.APIError as error:
         own = error_behind(error)
-        if own is None:  # the service has put an error into its stream
-            raise UnexpectedAnswerError(f"An error in the answer of {model!r}", detail=error.message) from error
-        raise own from own.__cause__
+        if own is not None:
+            raise own from own.__cause__
+        if type(error) is not openai.APIError:
+            raise
+        # The service has put an error into its stream.
+        raise UnexpectedAnswerError(f"An error in the answer of {model!r}", detail=error.message) from error
     except httpx.TimeoutException as error:
         raise APITimeoutError(f"The stream of {model!r} has stopped", detail=str(error)) from error
     except httpx.RequestError as error:

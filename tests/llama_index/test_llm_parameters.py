@@ -1,0 +1,184 @@
+"""What is sent beside the messages, for models of every name, and what objects and events tell of it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
+from llama_index.core.rate_limiter import TokenBucketRateLimiter
+from llama_index.core.tools import FunctionTool
+
+from aifs_vision import BadRequestError
+from llama_index_aifs import AIFS
+from tests.pictures import noise, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llama_index.core.instrumentation.events import BaseEvent
+
+    from aifs_vision.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+HELLO = [ChatMessage("Hello")]
+REASONING = ["o1", "o3", "o4-mini", "gpt-5", "gpt-5.2", "gpt-5-mini"]
+
+
+def look(where: str) -> str:
+    """Looks somewhere."""
+    return where
+
+
+def sent(server: Emulator) -> dict[str, Any]:
+    """The last request, but for what it says."""
+    body: dict[str, Any] = server.requests[-1].body
+    return {key: value for key, value in body.items() if key != "messages"}
+
+
+@pytest.mark.parametrize("model", REASONING)
+def test_names_of_reasoning_models_surprise_nobody(server: Emulator, model: str) -> None:
+    """They get the room in the field they take, no temperature, and system messages as system messages."""
+    llm = AIFS(model, max_tokens=700)
+    llm.chat([ChatMessage(role="system", content="Be brief."), *HELLO])
+    assert sent(server) == {"model": model, "max_completion_tokens": 700, "stream": False}
+    assert [message["role"] for message in server.requests[-1].body["messages"]] == ["system", "user"]
+    list(llm.stream_chat(HELLO))
+    asyncio.run(llm.achat_with_tools([FunctionTool.from_defaults(look)], "Look."))
+    assert "parallel_tool_calls" not in sent(server)
+
+
+@pytest.mark.parametrize("model", ["gpt-5.4-pro", "gpt-5.2-pro", "gpt-6-sol", "o9"])
+def test_names_that_only_openai_knows_are_names(server: Emulator, model: str) -> None:
+    """A name that OpenAI's tables would refuse, or change, is sent as it is; the service says that it is not there."""
+    with pytest.raises(Exception, match="does not exist"):
+        AIFS(model, temperature=0.3).chat(HELLO)
+    assert sent(server) == {"model": model, "temperature": 0.3, "stream": False}
+
+
+def test_a_temperature_that_was_asked_for_is_sent(server: Emulator) -> None:
+    """What is set is sent, 0 included, also to models that refuse it, which say so; None is not sent."""
+    AIFS(temperature=0.0).chat(HELLO)
+    assert sent(server)["temperature"] == 0.0
+    AIFS(temperature=None).chat(HELLO)
+    assert "temperature" not in sent(server)
+    with pytest.raises(BadRequestError, match="temperature"):
+        AIFS("gpt-5", temperature=0.5).chat(HELLO)
+
+
+def test_the_call_has_the_last_word(server: Emulator) -> None:
+    """Settings, then `additional_kwargs`, then what a call says; both names of the room are one thing."""
+    llm = AIFS(max_tokens=100, additional_kwargs={"seed": 1, "top_p": 0.5}, reasoning_effort="low")
+    llm.chat(HELLO, max_completion_tokens=9, top_p=0.9)
+    assert sent(server) == {
+        "model": llm.model,
+        "temperature": 0.1,
+        "max_tokens": 9,
+        "seed": 1,
+        "top_p": 0.9,
+        "reasoning_effort": "low",
+        "stream": False,
+    }
+    list(llm.stream_chat(HELLO, stream_options={"include_usage": False}))
+    assert sent(server)["stream_options"] == {"include_usage": False}
+    with pytest.raises(TypeError, match="tmperature"):
+        llm.chat(HELLO, tmperature=1)
+
+
+def test_tools_are_told_as_the_catalogue_has_it(server: Emulator) -> None:
+    """Function calling is on unless the catalogue says no; no tools send nothing; the history stays as it was."""
+    assert not AIFS("o1-mini").metadata.is_function_calling_model
+    assert AIFS("gemma-4-31B").metadata.is_function_calling_model
+    assert not AIFS("text-embedding-bge-m3").metadata.is_chat_model
+    llm, history = AIFS(), list(HELLO)
+    llm.chat_with_tools([], user_msg="Look.", chat_history=history)
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & {*sent(server)}
+    llm.chat_with_tools([FunctionTool.from_defaults(look)], "Look.", history, tool_required=True)
+    assert (sent(server)["tool_choice"], sent(server)["parallel_tool_calls"]) == ("required", False)
+    llm.chat_with_tools([FunctionTool.from_defaults(look)], "Look.", history, allow_parallel_tool_calls=True)
+    assert (sent(server)["tool_choice"], sent(server).get("parallel_tool_calls")) == ("auto", None)
+    assert history == HELLO
+
+
+def test_objects_keep_secrets_to_themselves(server: Emulator) -> None:
+    """Neither key nor headers are in repr, to_dict, pickles or payloads, and a pickle harms nothing."""
+    headers = {"X-Secret": "swordfish"}
+    llm = AIFS(api_key=server.api_key, default_headers=headers, rate_limiter=TokenBucketRateLimiter())
+    shown = [repr(llm), str(llm), json.dumps(llm.to_dict()), json.dumps(llm.to_payload()), str(pickle.dumps(llm))]
+    assert not [text for text in shown if "swordfish" in text or server.api_key in text]
+    assert llm.rate_limiter is not None
+    llm.chat(HELLO)
+    assert server.requests[0].headers["x-secret"] == "swordfish"
+
+
+def test_copies_work(server: Emulator) -> None:
+    """A deep or shallow copy of an LLM that has been used answers, and has settings of its own."""
+    llm = AIFS(additional_kwargs={"seed": 1})
+    llm.chat(HELLO)
+    for twin in (copy.deepcopy(llm), copy.copy(llm), llm.model_copy()):
+        assert twin.chat(HELLO).message.content
+    twin = copy.deepcopy(llm)
+    twin.additional_kwargs["seed"] = 2
+    llm.chat(HELLO)
+    assert sent(server)["seed"] == 1
+
+
+def test_one_llm_serves_many_event_loops(server: Emulator) -> None:
+    """Any number of loops, one after the other, get whole answers, streams and pictures, one request each."""
+    llm = AIFS()
+    messages = [ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(image=saved(noise(40, 30)))])]
+
+    async def ask() -> tuple[Any, Any]:
+        parts = [part async for part in await llm.astream_chat(messages)]
+        return (await llm.achat(messages)).message.content, parts[-1].message.content
+
+    answers = {answer for _ in range(5) for answer in asyncio.run(ask())}
+    assert len(answers) == 1
+    assert len(server.requests) == 10
+
+
+class Listener(BaseEventHandler):
+    """Keeps what happens."""
+
+    heard: list[Any] = []  # noqa: RUF012 - a pydantic field
+
+    def handle(self, event: BaseEvent, **_: Any) -> None:
+        """Keeps an event."""
+        self.heard.append(event)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """What hears all events of LlamaIndex."""
+    dispatcher, handler = get_dispatcher(), Listener()
+    dispatcher.add_event_handler(handler)
+    yield handler
+    dispatcher.event_handlers.remove(handler)
+
+
+def test_events_tell_all_but_secrets_and_pictures(server: Emulator, listener: Listener) -> None:
+    """Each call is one start and one end, with texts, usage, and digests of pictures; no key and no image data."""
+    llm = AIFS(api_key=server.api_key)
+    data = saved(noise(300, 200), "JPEG")
+    messages = [ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(image=data)])]
+    llm.chat(messages)
+    asyncio.run(llm.achat(messages))
+    list(llm.stream_chat(messages))
+    starts = [event for event in listener.heard if isinstance(event, LLMChatStartEvent)]
+    ends = [event for event in listener.heard if isinstance(event, LLMChatEndEvent)]
+    assert (len(starts), len(ends)) == (3, 3)
+    assert all(len(json.dumps(event.model_dump(mode="json"), default=str)) < 5_000 for event in listener.heard)
+    assert not [event for event in listener.heard if server.api_key in str(event)]
+    for event in starts:
+        text, picture = event.messages[0].blocks
+        assert (text.text, picture.image, picture.image_mimetype) == ("What?", None, "image/jpeg")
+        assert (picture.width, picture.height, len(picture.sha256)) == (300, 200, 64)
+    assert all(event.response.additional_kwargs["total_tokens"] for event in ends)

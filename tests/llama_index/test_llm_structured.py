@@ -1,0 +1,230 @@
+"""Answers that are data: found in fences and chatter, never mended at their end, and told with their usage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
+from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel
+
+from aifs_vision import AIFSError, AnswerError, BadRequestError
+from llama_index_aifs import AIFS, StructuredAnswerError
+from tests.llama_index.scripts import call, content, scripted
+from tests.pictures import corners, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Receipt(BaseModel):
+    """What a receipt says."""
+
+    shop: str
+    total: float
+
+
+WHOLE = '{"shop": "Kiosk {24}", "total": 12.5}'
+RECEIPT = Receipt(shop="Kiosk {24}", total=12.5)
+PROMPT = PromptTemplate("What does the receipt of {shop} say?")
+ASKED = [
+    ChatMessage(
+        blocks=[TextBlock(text="Fill {this} in."), ImageBlock(image=saved(corners()), image_mimetype="image/png")]
+    )
+]
+WRAPPED = {
+    "bare": WHOLE,
+    "fenced": f"```json\n{WHOLE}\n```",
+    "chatter": f"Here is what I see:\n```\n{WHOLE}\n```\nAnything else?",
+    "prefix": f"Sure! {WHOLE}",
+    "thoughts": f'<think>{{"shop": "no"}}</think>{WHOLE}',
+}
+
+
+def predicted(llm: AIFS) -> Any:
+    """By `structured_predict`."""
+    return llm.structured_predict(Receipt, PROMPT, shop="Kiosk")
+
+
+def apredicted(llm: AIFS) -> Any:
+    """By `astructured_predict`."""
+    return asyncio.run(llm.astructured_predict(Receipt, PROMPT, shop="Kiosk"))
+
+
+def streamed(llm: AIFS) -> Any:
+    """The last of `stream_structured_predict`."""
+    return list(llm.stream_structured_predict(Receipt, PROMPT, shop="Kiosk"))[-1]
+
+
+def astreamed(llm: AIFS) -> Any:
+    """The last of `astream_structured_predict`."""
+
+    async def last() -> Any:
+        return [part async for part in await llm.astream_structured_predict(Receipt, PROMPT, shop="Kiosk")][-1]
+
+    return asyncio.run(last())
+
+
+def chatted(llm: AIFS) -> Any:
+    """By the chat of a structured LLM."""
+    return llm.as_structured_llm(Receipt).chat(ASKED).raw
+
+
+def achatted(llm: AIFS) -> Any:
+    """By the asynchronous chat of a structured LLM."""
+    return asyncio.run(llm.as_structured_llm(Receipt).achat(ASKED)).raw
+
+
+def chat_streamed(llm: AIFS) -> Any:
+    """The last of the stream of a structured LLM."""
+    return list(llm.as_structured_llm(Receipt).stream_chat(ASKED))[-1].raw
+
+
+def achat_streamed(llm: AIFS) -> Any:
+    """The last of the asynchronous stream of a structured LLM."""
+
+    async def last() -> Any:
+        return [part async for part in await llm.as_structured_llm(Receipt).astream_chat(ASKED)][-1].raw
+
+    return asyncio.run(last())
+
+
+WAYS = [predicted, apredicted, streamed, astreamed, chatted, achatted, chat_streamed, achat_streamed]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_data_are_found_in_their_wrapping(way: Callable[[AIFS], Any]) -> None:
+    """Fences, words around it and thoughts before it do not matter, however one asks."""
+    for text in WRAPPED.values():
+        with scripted(text) as (llm, server):
+            assert way(llm) == RECEIPT
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_data_that_are_cut_off_are_an_error(way: Callable[[AIFS], Any]) -> None:
+    """A cut is an error that keeps text and usage, also where what is there would fit; so are data that do not."""
+    for answer, status, words in (
+        ({"content": '{"shop": "Kiosk", "total": 12', "finish_reason": "length"}, "truncated", "max_tokens"),
+        ({"content": WHOLE, "finish_reason": "length"}, "truncated", "cut off"),
+        ('{"shop": "Kiosk", "total": 12', "failed", "cut off or damaged"),
+        ('{"shop": "Kiosk"}', "failed", "total: Field required"),
+        ("I cannot read it.", "failed", "no JSON"),
+    ):
+        text = answer if isinstance(answer, str) else answer["content"]
+        with scripted(answer) as (llm, _), pytest.raises(StructuredAnswerError, match=words) as caught:
+            way(llm)
+        reading = caught.value.reading
+        assert (reading.text, reading.status) == (text, status)
+        assert reading.usage.input_tokens > 0
+        assert reading.usage.output_tokens > 0
+
+
+def test_the_error_is_of_both_families() -> None:
+    """It is an AnswerError of the tree, and a ValueError as pydantic's is; it can be pickled, and is brief for logs."""
+    with scripted("No.") as (llm, _), pytest.raises(ValueError, match="is no Receipt") as caught:
+        predicted(llm)
+    assert isinstance(caught.value, AnswerError)
+    twin = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert (str(twin), twin.reading) == (str(caught.value), caught.value.reading)
+    assert caught.value.brief == f"The answer of {llm.model!r} is no Receipt"
+
+
+def test_structured_answers_tell_their_usage() -> None:
+    """A structured LLM's responses have tokens and reason, whole and streamed; its content is the JSON."""
+    with scripted(f"```json\n{WHOLE}\n```") as (llm, server):
+        typed = llm.as_structured_llm(Receipt)
+        whole, parts = typed.chat(ASKED), list(typed.stream_chat(ASKED))
+        completion = typed.complete("What?")
+    for response in (whole, parts[-1]):
+        assert response.additional_kwargs["finish_reason"] == "stop"
+        assert response.additional_kwargs["total_tokens"] > 0
+        assert Receipt.model_validate_json(response.message.content or "") == RECEIPT
+    assert completion.additional_kwargs["total_tokens"] > 0
+    assert len(server.requests) == 3
+    assert [len(request.images) for request in server.requests] == [1, 1, 0]
+    # No template is made of messages: what has braces in it stays as it is.
+    assert content(server.requests[0].body["messages"][0])[0]["text"] == "Fill {this} in."
+
+
+def test_objects_are_seen_while_they_grow() -> None:
+    """A stream shows the object's fields as they come, through fences too, and each state once."""
+    text = '```json\n{"shop": "a b c d e f", "total": 1.5}\n```'
+    with scripted(text) as (llm, _):
+        parts = list(llm.stream_structured_predict(Receipt, PROMPT, shop="x"))
+    shops = [part.shop for part in parts if part.shop]
+    assert len(shops) > 2
+    assert shops == sorted(shops, key=len)
+    assert all("a b c d e f".startswith(shop.strip()) for shop in shops)
+    assert parts[-1] == Receipt(shop="a b c d e f", total=1.5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_form_is_what_the_host_understands(way: Callable[[AIFS], Any]) -> None:
+    """A schema is sent; a host that does not know it is asked in JSON mode, then in words, and remembered."""
+    with scripted(WHOLE) as (llm, server):
+        for form in ("json_schema", "json_object"):
+            server.fail(400, body=json.dumps({"detail": f"response_format {form} is not supported"}))
+        assert way(llm) == RECEIPT
+        assert way(llm) == RECEIPT
+    asked = [request.body.get("response_format") for request in server.requests]
+    assert [form and form["type"] for form in asked] == ["json_schema", "json_object", None, None]
+    assert asked[0]["json_schema"] == {"name": "Receipt", "schema": Receipt.model_json_schema()}
+    texts = [part["text"] for part in content(server.requests[-1].body["messages"][-1]) if part["type"] == "text"]
+    assert '"total"' in texts[-1]
+
+
+def test_models_without_schemas_are_told_in_words() -> None:
+    """Where the catalogue says that a model knows no schema, JSON mode is used at once."""
+    with scripted(WHOLE, model="o1-mini") as (llm, server):
+        assert predicted(llm) == RECEIPT
+        messages = [ChatMessage("x"), ChatMessage(role="assistant", content="y")]
+        assert llm.as_structured_llm(Receipt).chat(messages).raw == RECEIPT
+    assert server.requests[0].body["response_format"] == {"type": "json_object"}
+    assert [message["role"] for message in server.requests[1].body["messages"]] == ["user", "assistant", "user"]
+
+
+def test_other_refusals_are_not_tried_again() -> None:
+    """A refusal that does not speak of the form is an error at once; the service's own words are in it."""
+    with scripted(WHOLE) as (llm, server):
+        server.fail(400, times=2)
+        for way in (predicted, streamed):
+            with pytest.raises(BadRequestError, match="scripted fault"):
+                way(llm)
+    assert len(server.requests) == 2
+
+
+def test_prompts_and_options_are_heeded() -> None:
+    """System prompt, pictures of a template, and options of the call arrive; the caller's options stay as they were."""
+    options = {"max_tokens": 77, "tool_choice": "required"}
+    prompt = ChatPromptTemplate(message_templates=ASKED)
+    with scripted(WHOLE, system_prompt="Be exact.") as (llm, server):
+        llm.structured_predict(Receipt, prompt, llm_kwargs=options)
+    (request,) = server.requests
+    assert (request.body["max_tokens"], "tool_choice" in request.body, len(request.images)) == (77, False, 1)
+    assert request.body["messages"][0] == {"role": "system", "content": "Be exact."}
+    assert options == {"max_tokens": 77, "tool_choice": "required"}
+
+
+def test_other_program_modes_are_llamaindexs_own() -> None:
+    """Data by a tool call, or by text, are asked for where `pydantic_program_mode` says so, as the framework does."""
+    filled = {"tool_calls": [call("Receipt", shop="Kiosk {24}", total=12.5)]}
+    with scripted(filled, pydantic_program_mode=PydanticProgramMode.FUNCTION) as (llm, server):
+        assert predicted(llm) == apredicted(llm) == RECEIPT
+        assert llm.as_structured_llm(Receipt).chat([ChatMessage("What?")]).raw == RECEIPT
+        assert streamed(llm) == astreamed(llm) == RECEIPT
+    assert all(request.body["tools"] for request in server.requests)
+    with scripted(WHOLE, pydantic_program_mode=PydanticProgramMode.LLM) as (llm, server):
+        assert predicted(llm) == RECEIPT
+    assert "tool_choice" not in server.requests[0].body
+
+
+def test_nothing_is_no_receipt() -> None:
+    """An answer without text is an error of the tree before anything is read from it."""
+    with scripted({"content": None, "finish_reason": "stop"}) as (llm, _), pytest.raises(AIFSError, match="No text"):
+        predicted(llm)

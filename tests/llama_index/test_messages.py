@@ -1,0 +1,289 @@
+"""Messages on their way to the model: no picture is lost, each one is where the model looks, and named."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import pathlib
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    CitableBlock,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+from llama_index.core.base.llms.types import CacheControl
+from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, NodeWithScore, TextNode
+
+from aifs_vision import ImageError, ImageFormatError, ImageNotFoundError, SettingsError
+from llama_index_aifs import AIFS
+from tests.llama_index.scripts import content
+from tests.media import clip, pdf
+from tests.pictures import ORIENTATION, corner_names, corners, opened, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aifs_vision.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+PNG, JPEG = saved(corners()), saved(corners(), "JPEG", quality=95)
+CORNERS = ["red", "lime", "blue", "yellow"]
+
+
+def asked(*blocks: Any) -> list[ChatMessage]:
+    """A question about these blocks."""
+    return [ChatMessage(blocks=[TextBlock(text="What is this?"), *blocks])]
+
+
+def file(folder: pathlib.Path, name: str, data: bytes) -> pathlib.Path:
+    """A file in a folder."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def image_node(**given: Any) -> ImageNode:
+    """An ImageNode, which pydantic's plugin thinks takes nothing."""
+    return ImageNode(**given)
+
+
+IMAGE_BLOCKS: dict[str, Callable[[pathlib.Path], ImageBlock]] = {
+    "bytes": lambda _: ImageBlock(image=PNG),
+    "base64": lambda _: ImageBlock(image=base64.b64encode(PNG)),
+    "wrong label": lambda _: ImageBlock(image=PNG, image_mimetype="image/jpeg"),
+    "file object": lambda _: ImageBlock(image=io.BytesIO(PNG)),
+    "data URI": lambda _: ImageBlock(url="data:image/jpeg;base64," + base64.b64encode(PNG).decode()),
+    **{
+        name: lambda folder, name=name: ImageBlock(path=file(folder, name, JPEG))
+        for name in ("x.jpeg", "x.JPG", "x.PNG", "x.tiff", "x.jfif", "x.txt", "x")
+    },
+}
+
+
+@pytest.mark.parametrize("form", IMAGE_BLOCKS)
+def test_a_picture_arrives_in_every_form(server: Emulator, tmp_path: pathlib.Path, form: str) -> None:
+    """Bytes, base64, files of any or no suffix, file objects and data URIs arrive, labelled by their bytes."""
+    block = IMAGE_BLOCKS[form](tmp_path)
+    llm = AIFS()
+    for messages in (asked(block), asked(block)):  # a conversation shows it again
+        assert llm.chat(messages).message.content
+    for request in server.requests:
+        ((label, data),) = request.images
+        assert label == f"image/{(opened(data).format or '').lower()}"
+        assert corner_names(opened(data)) == CORNERS
+
+
+def test_an_address_is_passed_on(server: Emulator) -> None:
+    """An http(s) address goes to the service as it is, with its `detail`; nothing is fetched here."""
+    address = f"{server.base_url}/picture.png"  # nothing is there: the emulator says so, and who asked
+    with pytest.raises(Exception, match="cannot fetch"):
+        AIFS().chat(asked(ImageBlock(url=address, detail="low")))
+    sent = content(server.requests[0].body["messages"][0])
+    assert sent[1] == {"type": "image_url", "image_url": {"url": address, "detail": "low"}}
+
+
+def test_pictures_are_prepared(server: Emulator) -> None:
+    """What is sent is upright, without metadata, and as large as `image_size` and the model's eyes have it."""
+    turned = corners(3000, 2000)
+    exif = turned.getexif()
+    exif[ORIENTATION] = 6
+    large = saved(turned, "JPEG", exif=exif)
+    for size in ("auto", 500, "original"):
+        AIFS(image_size=size).chat(asked(ImageBlock(image=large)))
+    sent = [opened(request.images[0][1]) for request in server.requests]
+    assert all(corner_names(picture) == ["yellow", "red", "lime", "blue"] for picture in sent)
+    assert not any(picture.getexif() for picture in sent)
+    auto, small, original = [max(picture.size) for picture in sent]
+    assert (small, original) == (500, 3000)
+    assert small < auto < original
+
+
+@pytest.mark.parametrize("kind", ["bytes", "path"])
+def test_videos_and_documents_are_shown(server: Emulator, tmp_path: pathlib.Path, kind: str) -> None:
+    """A video is sent as frames and a PDF document as pages, each with a label that says which one it is."""
+    film, paper = clip([corners(64, 48)]), pdf("BT /F1 20 Tf 20 40 Td (one) Tj ET", "0 0 1 rg 0 0 200 100 re f")
+    if kind == "bytes":
+        blocks = [VideoBlock(video=film), DocumentBlock(data=paper, title="bill")]
+    else:
+        blocks = [
+            VideoBlock(path=file(tmp_path, "film.bin", film)),
+            DocumentBlock(path=file(tmp_path, "bill", paper), title="bill"),
+        ]
+    AIFS(frames=3).chat(asked(*blocks))
+    (request,) = server.requests
+    assert len(request.images) == 5
+    texts = [part["text"] for part in content(request.body["messages"][0]) if part["type"] == "text"]
+    assert len([text for text in texts if re.fullmatch(r"Frame \d+ of 50 of the video:", text)]) == 3
+    assert texts[-2:] == ["Page 1 of 2 of bill:", "Page 2 of 2 of bill:"]
+
+
+def test_pictures_of_tools_are_moved_and_named(server: Emulator) -> None:
+    """Pictures that parallel tools give back come behind the last of their answers, and are named at both places."""
+    calls = [ToolCallBlock(tool_call_id=f"c{n}", tool_name=name, tool_kwargs={}) for n, name in enumerate("ab")]
+    history = [
+        ChatMessage("Look around."),
+        ChatMessage(role="assistant", blocks=calls),
+        ChatMessage(
+            role="tool",
+            blocks=[TextBlock(text="left"), ImageBlock(image=PNG)],
+            additional_kwargs={"tool_call_id": "c0"},
+        ),
+        ChatMessage(role="tool", blocks=[ImageBlock(image=JPEG)], additional_kwargs={"tool_call_id": "c1"}),
+        ChatMessage(role="assistant", content="I see."),
+        ChatMessage("And now?"),
+    ]
+    before = [message.model_dump() for message in history]
+    AIFS().chat(history)
+    assert [message.model_dump() for message in history] == before
+    (request,) = server.requests
+    sent = request.body["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "user", "assistant", "user"]
+    assert sent[1]["content"] is None
+    assert sent[2]["content"] == "left\n[Image 1: see the next user message]"
+    assert (sent[3]["content"], sent[3]["tool_call_id"]) == ("[Image 2: see the next user message]", "c1")
+    told = [part.get("text", "picture") for part in content(sent[4])]
+    assert told == ["Image 1, from the tool 'a':", "picture", "Image 2, from the tool 'b':", "picture"]
+    assert [label for label, _ in request.images] == ["image/png", "image/jpeg"]
+
+
+def test_pictures_of_other_turns_join_the_next_user_turn(server: Emulator) -> None:
+    """Pictures in system and assistant messages stand at the head of the next user turn; the last ones get their own."""
+    AIFS().chat(
+        [
+            ChatMessage(role="system", blocks=[TextBlock(text="The logo:"), ImageBlock(image=PNG)]),
+            ChatMessage("Draw it."),
+            ChatMessage(role="assistant", blocks=[ImageBlock(image=JPEG)]),
+            ChatMessage("Is it right?"),
+            ChatMessage(role="assistant", blocks=[TextBlock(text="Compare:"), ImageBlock(image=PNG)]),
+        ]
+    )
+    (request,) = server.requests
+    sent = request.body["messages"]
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [[part.get("text", "picture") for part in content(message)] for message in sent] == [
+        ["The logo:\n[Image 1: see the next user message]"],
+        ["Image 1, from the system message:", "picture", "Draw it."],
+        ["[Image 2: see the next user message]"],
+        ["Image 2, from the assistant message:", "picture", "Is it right?"],
+        ["Compare:\n[Image 3: see the next user message]"],
+        ["Image 3, from the assistant message:", "picture"],
+    ]
+
+
+def test_other_blocks_are_understood(server: Emulator) -> None:
+    """Quotations are opened, cache points and thoughts left out, other names of roles translated; calls kept."""
+    quoted = CitableBlock(title="Bill", source="b.pdf", content=[TextBlock(text="12 EUR"), ImageBlock(image=PNG)])
+    older = [{"id": "c9", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    AIFS().chat(
+        [
+            ChatMessage(role=MessageRole.CHATBOT, content="Hello."),
+            ChatMessage(blocks=[quoted, CachePoint(cache_control=CacheControl(type="ephemeral"))]),
+            ChatMessage(role="assistant", blocks=[ThinkingBlock(content="hm"), TextBlock(text="Yes.")]),
+            ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": older}),
+            ChatMessage(role="tool", content="ok", additional_kwargs={"tool_call_id": "c9"}),
+        ]
+    )
+    sent = server.requests[0].body["messages"]
+    assert sent[0] == {"role": "assistant", "content": "Hello."}
+    assert [part.get("text", "picture") for part in content(sent[1])] == ["Bill (b.pdf):", "12 EUR", "picture"]
+    assert sent[2] == {"role": "assistant", "content": "Yes."}
+    assert (sent[3]["content"], sent[3]["tool_calls"]) == (None, older)
+
+
+def test_what_cannot_be_shown_is_an_error(server: Emulator, tmp_path: pathlib.Path) -> None:
+    """What is no picture, gone, or at an address that nobody fetches, is an error before anything is sent."""
+    llm, gone = AIFS(), file(tmp_path, "gone.png", PNG)
+    block = ImageBlock(path=gone)
+    gone.unlink()
+    wrong: list[tuple[Any, type[ImageError], str]] = [
+        (block, ImageNotFoundError, "gone.png"),
+        (ImageBlock(image=b"no picture at all"), ImageFormatError, "first bytes"),
+        (ImageBlock(url="file:///etc/passwd"), ImageFormatError, "file"),
+        (ImageBlock(url=f"c:/{tmp_path}/x.png"), ImageFormatError, "address with 'c'"),
+        (ImageBlock(), ImageFormatError, "path="),
+        (VideoBlock(url="https://example.com/film.mp4"), ImageFormatError, "fetch it yourself"),
+        (DocumentBlock(url="https://example.com/bill.pdf"), ImageFormatError, "fetch it yourself"),
+    ]
+    for given, kind, words in wrong:
+        with pytest.raises(kind, match=words):
+            llm.chat(asked(given))
+        with pytest.raises(kind, match=words):
+            asyncio.run(llm.achat(asked(given)))
+    with pytest.raises(SettingsError, match="does not take images"):
+        AIFS("Llama-3.3-70B-Instruct").chat(asked(ImageBlock(image=PNG)))
+    assert not server.requests
+
+
+def test_pictures_are_prepared_off_the_event_loop(server: Emulator) -> None:
+    """While a picture is read and prepared, the caller's loop goes on."""
+    released = threading.Event()
+
+    class Slow(io.BytesIO):
+        in_time = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.in_time = released.wait(10)
+            return super().read(size)
+
+    slow = Slow(PNG)
+
+    async def ask() -> None:
+        task = asyncio.ensure_future(AIFS().achat(asked(ImageBlock(image=slow))))
+        await asyncio.sleep(0)
+        released.set()  # never, if the loop were held up
+        await task
+
+    asyncio.run(ask())
+    assert slow.in_time
+    assert server.requests
+
+
+PICTURES: dict[str, Callable[[pathlib.Path], Any]] = {
+    "ImageBlock": lambda _: ImageBlock(image=PNG),
+    "ImageDocument": lambda _: ImageDocument(image=base64.b64encode(PNG).decode()),
+    "ImageDocument of a file": lambda folder: ImageDocument(image_path=str(file(folder, "a.jpeg", JPEG))),
+    "ImageNode": lambda _: image_node(image=base64.b64encode(PNG).decode(), text="a caption"),
+    "ImageNode of a file": lambda folder: image_node(image_path=str(file(folder, "a", JPEG))),
+    "Node": lambda _: Node(image_resource=MediaResource(data=PNG), text_resource=MediaResource(text="a caption")),
+    "Document": lambda folder: Document(text="a", image_resource=MediaResource(path=file(folder, "a.png", PNG))),
+    "NodeWithScore": lambda _: NodeWithScore(node=image_node(image=base64.b64encode(PNG).decode()), score=0.5),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_prompts_may_have_pictures(server: Emulator, tmp_path: pathlib.Path, kind: str) -> None:
+    """`complete(prompt, image_documents=[...])` shows blocks, documents and nodes, plain, streamed, sync and async."""
+    llm, pictures = AIFS(), [PICTURES[kind](tmp_path)]
+
+    async def both() -> list[str]:
+        whole = await llm.acomplete("What?", image_documents=pictures)
+        parts = [part async for part in await llm.astream_complete("What?", image_documents=pictures)]
+        return [whole.text, parts[-1].text]
+
+    texts = [llm.complete("What?", image_documents=pictures).text]
+    texts += [list(llm.stream_complete("What?", image_documents=pictures))[-1].text, *asyncio.run(both())]
+    assert len(set(texts)) == 1
+    assert len(server.requests) == 4
+    for request in server.requests:
+        assert corner_names(opened(request.images[0][1])) == CORNERS
+        assert content(request.body["messages"][0])[-1]["text"] == "What?"
+
+
+def test_a_prompt_with_what_is_no_picture_is_an_error(server: Emulator) -> None:
+    """A node without a picture among `image_documents` is a TypeError that says what is taken."""
+    with pytest.raises(TypeError, match="ImageDocuments"):
+        AIFS().complete("What?", image_documents=[TextNode(text="a")])
+    assert not server.requests
