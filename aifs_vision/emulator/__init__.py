@@ -158,6 +158,7 @@ class Emulator:
             jitter=self._jitter,
             rate_limit_headers=self._headers,
             abort=connections.abort,
+            ocr=self._ocr,
         )
         self._server = LoopbackServer(self._service.app, connections, self._port)
         self._server.start()

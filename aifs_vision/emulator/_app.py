@@ -29,6 +29,7 @@ from aifs_vision.emulator._checks import (
 )
 from aifs_vision.emulator._embeddings import Embedder
 from aifs_vision.emulator._log import LoggedRequest
+from aifs_vision.emulator._stores import Stores
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -89,30 +90,36 @@ class Service:
     jitter: float
     rate_limit_headers: bool | None
     abort: Callable[[Any], None]
+    ocr: bool
 
     def __post_init__(self) -> None:
         self._embedder = Embedder()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="aifs-emulator")
-        routes = [*self._routes("/v2"), *self._routes("/queue"), *self._routes_elsewhere()]
+        self._stores = Stores(ocr=self.ocr, embedder=self._embedder, work=self._work)
+        visual_rag = [
+            self._route("/v1" + path, method, _in_json(endpoint)) for path, method, endpoint in self._stores.endpoints()
+        ]
+        routes = [*self._routes("/v2"), *self._routes("/queue"), *visual_rag, *self._routes_elsewhere()]
         self.app = Starlette(routes=routes, exception_handlers={Exception: _failed})
 
     def close(self) -> None:
         """Ends the worker threads."""
+        self._stores.close()
         self._pool.shutdown(cancel_futures=True)
 
     def _routes(self, prefix: str) -> list[Route]:
-        def route(path: str, method: str, endpoint: Callable[..., Awaitable[Answer]]) -> Route:
-            async def answered(request: Request) -> Response:
-                return await self._answer(request, endpoint)
-
-            return Route(prefix + path, answered, methods=[method])
-
         return [
-            route("/models", "GET", self._models),
-            route("/models/{name:path}", "GET", self._model),
-            route("/chat/completions", "POST", self._chat),
-            route("/embeddings", "POST", self._embed),
+            self._route(f"{prefix}/models", "GET", self._models),
+            self._route(f"{prefix}/models/{{name:path}}", "GET", self._model),
+            self._route(f"{prefix}/chat/completions", "POST", self._chat),
+            self._route(f"{prefix}/embeddings", "POST", self._embed),
         ]
+
+    def _route(self, path: str, method: str, endpoint: Callable[..., Awaitable[Answer]]) -> Route:
+        async def answered(request: Request) -> Response:
+            return await self._answer(request, endpoint)
+
+        return Route(path, answered, methods=[method])
 
     def _routes_elsewhere(self) -> list[Route]:
         """Everything else is logged and refused in the service's form, too: a client that strays is to be seen."""
@@ -242,6 +249,13 @@ class Service:
 
     async def _work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _in_json(endpoint: Callable[[Request, LoggedRequest], Awaitable[Any]]) -> Callable[..., Awaitable[Answer]]:
+    async def answered(request: Request, logged: LoggedRequest, _fault: Fault | None) -> Answer:
+        return Answer.json(await endpoint(request, logged))
+
+    return answered
 
 
 async def _failed(request: Request, error: Exception) -> Response:
