@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,30 +13,20 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from aifs_vision import ImageFormatError, Task
 from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSEmbeddings, AIFSImageLoader
-from tests.pictures import corner_names, corners, noise, saved, tiff
+from tests.langchain.sights import seeing
+from tests.pictures import corners, noise, saved, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aifs_vision.emulator import ChatRequest
-
-Index = Callable[..., dict[str, int]]
-
-
-def told(asked: ChatRequest) -> str:
-    """What a model says of a picture: its size and a corner, so that another picture has another text."""
-    picture = asked.images[0].picture
-    assert picture is not None
-    return f"{picture.width} x {picture.height}, {corner_names(picture)[0]}"
+CORNERS = "red, lime, blue, yellow"
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator that tells pictures apart, in the environment."""
-    with Emulator(ocr=False, reply=told) as server:
-        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
-        monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    """An emulator that says what it sees, in the environment."""
+    with seeing(monkeypatch) as server:
         yield server
 
 
@@ -108,9 +97,14 @@ def test_an_edited_image_replaces_its_old_text(
     (photos.path / "b.png").write_bytes(saved(corners(120, 60)))
     assert photos.indexed(cleanup, asynchronously=asynchronously) == {"added": 1, "deleted": 1, "skipped": 3}
     assert requests(service) == {"completions": 1, "embeddings": 1}
-    assert photos.texts() == ["120 x 60, red", "50 x 50, red", "60 x 40, red", "70 x 50, red"]
+    assert photos.texts() == [
+        f"120 x 60: {CORNERS}",
+        f"50 x 50: {CORNERS}",
+        f"60 x 40: {CORNERS}",
+        f"70 x 50: {CORNERS}",
+    ]
     (found,) = photos.store.similarity_search("120 x 60", k=1, filter=lambda d: d.metadata["source"].endswith("b.png"))
-    assert found.page_content == "120 x 60, red"
+    assert found.page_content == f"120 x 60: {CORNERS}"
 
 
 def test_a_page_that_is_gone_disappears(photos: Folder) -> None:
@@ -118,7 +112,7 @@ def test_a_page_that_is_gone_disappears(photos: Folder) -> None:
     photos.indexed("incremental")
     (photos.path / "c.tif").write_bytes(saved(corners(50, 50), "TIFF"))
     photos.indexed("incremental")
-    assert photos.texts() == ["50 x 50, red", "60 x 40, red", "90 x 30, red"]
+    assert photos.texts() == [f"50 x 50: {CORNERS}", f"60 x 40: {CORNERS}", f"90 x 30: {CORNERS}"]
 
 
 def test_a_removed_image_disappears(photos: Folder, service: Emulator) -> None:
@@ -127,7 +121,7 @@ def test_a_removed_image_disappears(photos: Folder, service: Emulator) -> None:
     requests(service)
     (photos.path / "c.tif").unlink()
     assert photos.indexed() == {"deleted": 2, "skipped": 2}
-    assert photos.texts() == ["60 x 40, red", "90 x 30, red"]
+    assert photos.texts() == [f"60 x 40: {CORNERS}", f"90 x 30: {CORNERS}"]
     assert requests(service) == {}
 
 

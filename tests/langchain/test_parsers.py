@@ -11,9 +11,9 @@ import pytest
 from langchain_core.document_loaders import Blob
 
 from aifs_vision import ImageBrokenError, ImageFormatError, SettingsError
-from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSImageBlobParser, AIFSImageLoader
-from tests.pictures import corner_names, corners, saved
+from tests.langchain.sights import seeing
+from tests.pictures import corners, saved
 
 with warnings.catch_warnings():  # it says that it is no longer developed
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -25,24 +25,15 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from aifs_vision.emulator import ChatRequest
+    from aifs_vision.emulator import Emulator
 
 UPRIGHT = corners(180, 120)  # red, lime, blue, yellow
-
-
-def told(asked: ChatRequest) -> str:
-    """What a model says of a picture: its size, and the colours of its corners."""
-    picture = asked.images[0].picture
-    assert picture is not None
-    return f"{picture.width} x {picture.height}: {', '.join(corner_names(picture))}"
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulator that says what it sees, in the environment."""
-    with Emulator(ocr=False, reply=told) as server:
-        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
-        monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    with seeing(monkeypatch) as server:
         yield server
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pymupdf
 import pytest
 
-from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSImageBlobParser
-from tests.pictures import corner_names, corners, saved
+from tests.langchain.sights import seeing
+from tests.pictures import corners, saved
 
 with warnings.catch_warnings():  # it says that it is no longer developed
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -20,25 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from aifs_vision.emulator import ChatRequest
+    from aifs_vision.emulator import Emulator
 
 TURNED = corners(90, 60).rotate(180)  # blue, yellow, red, lime
 UPRIGHT = corners(180, 120)  # red, lime, blue, yellow
 
 
-def told(asked: ChatRequest) -> str:
-    """What a model says of a picture: its size, and the colours of its corners."""
-    picture = asked.images[0].picture
-    assert picture is not None
-    return f"{picture.width} x {picture.height}: {', '.join(corner_names(picture))}"
-
-
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulator that says what it sees, in the environment."""
-    with Emulator(ocr=False, reply=told) as server:
-        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
-        monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    with seeing(monkeypatch) as server:
         yield server
 
 
