@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from aifs_vision.emulator import ChatRequest
 
-pytestmark = pytest.mark.filterwarnings("ignore:.langchain-community. is being sunset:DeprecationWarning")
-
 
 def seen(asked: ChatRequest) -> str:
     """What is on a picture: the colours of its corners, and its size."""
