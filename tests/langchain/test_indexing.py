@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from langchain_core.indexing import InMemoryRecordManager, aindex, index
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+Cleanup = Literal["full", "incremental", "scoped_full"]
 CORNERS = "red, lime, blue, yellow"
 
 
@@ -30,29 +30,29 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
         yield server
 
 
-class Folder:
-    """A folder of images, and an index of it as the README makes it."""
+class Photos:
+    """A folder of images, and an index of it."""
 
-    def __init__(self, path: Path, cache: Path, **options: Any) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
+        path.mkdir()
         for name, picture in (("a.png", corners()), ("b.png", corners(90, 30))):
             (path / name).write_bytes(saved(picture))
         (path / "c.tif").write_bytes(tiff([corners(50, 50), corners(70, 50)]))
-        # What a user needs, and no more:
-        self.loader = AIFSImageLoader(path, cache=cache, **options)
+        # What a user needs, and no more; a record manager that lasts is one line in its place.
+        self.loader = AIFSImageLoader(path, cache=path.parent / "readings.db")
         self.store = InMemoryVectorStore(AIFSEmbeddings())
         self.records = InMemoryRecordManager("photos")
-        self.records.create_schema()
-        self.index = partial(index, source_id_key="source", key_encoder="sha256")
 
-    def indexed(self, cleanup: str = "full", *, asynchronously: bool = False) -> dict[str, int]:
-        """What indexing the folder has added, updated, deleted and skipped."""
+    def indexed(self, cleanup: Cleanup = "full", *, asynchronously: bool = False) -> dict[str, int]:
+        """What indexing the folder has added, deleted and skipped."""
+        how: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
         if asynchronously:
-            given: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": "sha256"}
-            done: Any = asyncio.run(aindex(self.loader, self.records, self.store, **given))
+            done = asyncio.run(aindex(self.loader, self.records, self.store, **how))
         else:
-            done = self.index(self.loader, self.records, self.store, cleanup=cleanup)  # type: ignore[arg-type]
-        return {name.removeprefix("num_"): count for name, count in done.items() if count}
+            done = index(self.loader, self.records, self.store, **how)
+        counts: dict[str, Any] = {**done}
+        return {name.removeprefix("num_"): count for name, count in counts.items() if count}
 
     def texts(self) -> list[str]:
         """What is in the store."""
@@ -67,15 +67,14 @@ def requests(server: Emulator) -> dict[str, int]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, service: Emulator) -> Folder:
+def photos(tmp_path: Path, service: Emulator) -> Photos:
     """Such a folder; four pages, in three files."""
     assert service.base_url
-    (tmp_path / "photos").mkdir()
-    return Folder(tmp_path / "photos", tmp_path / "readings.db")
+    return Photos(tmp_path / "photos")
 
 
 @pytest.mark.parametrize("cleanup", ["full", "incremental", "scoped_full"])
-def test_an_unchanged_folder_costs_nothing(photos: Folder, service: Emulator, cleanup: str) -> None:
+def test_an_unchanged_folder_costs_nothing(photos: Photos, service: Emulator, cleanup: Cleanup) -> None:
     """The second time nothing is read and nothing embedded, by index and aindex, in another process or this one."""
     assert photos.indexed(cleanup) == {"added": 4}
     assert requests(service) == {"completions": 4, "embeddings": 1}
@@ -89,7 +88,7 @@ def test_an_unchanged_folder_costs_nothing(photos: Folder, service: Emulator, cl
 @pytest.mark.parametrize("asynchronously", [False, True])
 @pytest.mark.parametrize("cleanup", ["full", "incremental"])
 def test_an_edited_image_replaces_its_old_text(
-    photos: Folder, service: Emulator, cleanup: str, *, asynchronously: bool
+    photos: Photos, service: Emulator, cleanup: Cleanup, *, asynchronously: bool
 ) -> None:
     """Of an image that was edited the old text goes and the new one comes; it alone is read and embedded."""
     photos.indexed(cleanup)
@@ -107,7 +106,7 @@ def test_an_edited_image_replaces_its_old_text(
     assert found.page_content == f"120 x 60: {CORNERS}"
 
 
-def test_a_page_that_is_gone_disappears(photos: Folder) -> None:
+def test_a_page_that_is_gone_disappears(photos: Photos) -> None:
     """Of a document that has lost a page, the text of that page goes."""
     photos.indexed("incremental")
     (photos.path / "c.tif").write_bytes(saved(corners(50, 50), "TIFF"))
@@ -115,7 +114,7 @@ def test_a_page_that_is_gone_disappears(photos: Folder) -> None:
     assert photos.texts() == [f"50 x 50: {CORNERS}", f"60 x 40: {CORNERS}", f"90 x 30: {CORNERS}"]
 
 
-def test_a_removed_image_disappears(photos: Folder, service: Emulator) -> None:
+def test_a_removed_image_disappears(photos: Photos, service: Emulator) -> None:
     """With `cleanup="full"` the text of an image that was removed goes, and nothing is asked for it."""
     photos.indexed()
     requests(service)
@@ -125,7 +124,7 @@ def test_a_removed_image_disappears(photos: Folder, service: Emulator) -> None:
     assert requests(service) == {}
 
 
-def test_an_image_that_fails_does_not_disappear(photos: Folder) -> None:
+def test_an_image_that_fails_does_not_disappear(photos: Photos) -> None:
     """Where errors raise, an image that cannot be read for once leaves the index as it is, also with full cleanup."""
     photos.indexed()
     (photos.path / "a.png").write_bytes(b"half a picture")
@@ -134,7 +133,7 @@ def test_an_image_that_fails_does_not_disappear(photos: Folder) -> None:
     assert len(photos.texts()) == 4
 
 
-def test_an_image_that_is_renamed_is_not_read_again(photos: Folder, service: Emulator) -> None:
+def test_an_image_that_is_renamed_is_not_read_again(photos: Photos, service: Emulator) -> None:
     """A renamed image has another source, so its text is embedded anew; but it is not read anew."""
     photos.indexed()
     requests(service)
@@ -143,7 +142,7 @@ def test_an_image_that_is_renamed_is_not_read_again(photos: Folder, service: Emu
     assert requests(service) == {"embeddings": 1}
 
 
-def test_a_caption_and_a_text_stand_side_by_side(photos: Folder) -> None:
+def test_a_caption_and_a_text_stand_side_by_side(photos: Photos) -> None:
     """Two tasks over the same images are two texts each in an index, and neither removes the other's."""
     (photos.path / "c.tif").unlink()
     loaders = [AIFSImageLoader(photos.path, task=task) for task in ("caption", Task.ask("How large?"))]
@@ -162,11 +161,10 @@ def test_a_caption_and_a_text_stand_side_by_side(photos: Folder) -> None:
 def test_a_model_that_words_it_otherwise_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that would word it otherwise next time is not asked: the cache keeps the index as it is."""
     said = iter(range(100))
-    (tmp_path / "photos").mkdir()
     with Emulator(ocr=False, reply=lambda _: f"words, number {next(said)}") as server:
         monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
         monkeypatch.setenv("AIFS_API_KEY", server.api_key)
-        photos = Folder(tmp_path / "photos", tmp_path / "readings.db")
+        photos = Photos(tmp_path / "photos")
         photos.indexed()
         before = photos.texts()
         (photos.path / "d.png").write_bytes(saved(noise(40, 40)))
