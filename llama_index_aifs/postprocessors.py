@@ -37,8 +37,8 @@ class AttachImages(BaseNodePostprocessor):
             index.as_retriever(), llm=AIFS(), multimodal=True, node_postprocessors=[AttachImages(roots=["scans/"])]
         )
 
-    A node whose metadata has `source`, `page` and `image_sha256`, as `AIFSImageReader` and `ImageToText` leave them,
-    becomes a `Node` with the same id, text and metadata and the picture: upright, shrunk to what the model sees, in a
+    A node with the metadata of a reading (`source`, `page`, `image_sha256`), as `AIFSImageReader` and `ImageToText`
+    make it, becomes a `Node` with the same id, text and metadata and the picture: upright, shrunk to what the model sees, in a
     format it takes; of a PDF, TIFF or video the page or frame that was read. The best-ranked nodes get theirs first,
     and a picture is shown once, with the first of its texts. The bytes live as long as the query: LlamaIndex does not
     store them.
@@ -108,8 +108,10 @@ class AttachImages(BaseNodePostprocessor):
     def _attached(self, node: BaseNode, seen: set[tuple[str, int]], spent: _Spent) -> BaseNode:
         """The node with its picture; as it is where there is none, or where another node has it."""
         source, page, digest = (node.metadata.get(key) for key in ("source", "page", "image_sha256"))
-        if not isinstance(source, str) or not isinstance(digest, str) or not isinstance(page, int):
+        if not isinstance(source, str) or not isinstance(page, int) or "status" not in node.metadata:
             return node
+        if not isinstance(digest, str):
+            return _without(node, f"{source}: its bytes have never been here, so nobody knows whether it has changed")
         if (digest, page) in seen:
             return node
         seen.add((digest, page))
