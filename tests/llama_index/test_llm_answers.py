@@ -77,7 +77,8 @@ def test_usage_and_reason_are_told(way: Callable[[AIFS], ChatResponse]) -> None:
 def test_completions_tell_it_too(server: Emulator) -> None:
     """A completion tells its tokens and why it ended, with and without pictures, whole and streamed."""
     llm, pictures = AIFS(), [ImageBlock(image=saved(corners()))]
-    for more in ({}, {"image_documents": pictures}):
+    cases: list[dict[str, Any]] = [{}, {"image_documents": pictures}]
+    for more in cases:
         for answer in (llm.complete("Hello", **more), list(llm.stream_complete("Hello", **more))[-1]):
             assert {*answer.additional_kwargs} >= {*TOKENS, "finish_reason"}
             assert answer.text

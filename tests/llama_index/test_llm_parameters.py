@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.core.tools import FunctionTool
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.span_handlers import SimpleSpanHandler
 
 from aifs_vision import BadRequestError
 from llama_index_aifs import AIFS
@@ -165,20 +166,27 @@ def listener() -> Iterator[Listener]:
 
 
 def test_events_tell_all_but_secrets_and_pictures(server: Emulator, listener: Listener) -> None:
-    """Each call is one start and one end, with texts, usage, and digests of pictures; no key and no image data."""
-    llm = AIFS(api_key=server.api_key)
+    """A call is one span, one start and one end, with texts, usage and digests of pictures; no key, no image data."""
+    llm, spans = AIFS(api_key=server.api_key), SimpleSpanHandler()
+    get_dispatcher().add_span_handler(spans)
     data = saved(noise(300, 200), "JPEG")
     messages = [ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(image=data)])]
     llm.chat(messages)
     asyncio.run(llm.achat(messages))
     list(llm.stream_chat(messages))
+    get_dispatcher().span_handlers.remove(spans)
+    assert [span.id_.partition("-")[0] for span in spans.completed_spans] == [
+        "AIFS.chat",
+        "AIFS.achat",
+        "AIFS.stream_chat",
+    ]
     starts = [event for event in listener.heard if isinstance(event, LLMChatStartEvent)]
     ends = [event for event in listener.heard if isinstance(event, LLMChatEndEvent)]
     assert (len(starts), len(ends)) == (3, 3)
     assert all(len(json.dumps(event.model_dump(mode="json"), default=str)) < 5_000 for event in listener.heard)
     assert not [event for event in listener.heard if server.api_key in str(event)]
     for event in starts:
-        text, picture = event.messages[0].blocks
+        text, picture = list[Any](event.messages[0].blocks)
         assert (text.text, picture.image, picture.image_mimetype) == ("What?", None, "image/jpeg")
         assert (picture.width, picture.height, len(picture.sha256)) == (300, 200, 64)
-    assert all(event.response.additional_kwargs["total_tokens"] for event in ends)
+    assert all(event.response and event.response.additional_kwargs["total_tokens"] for event in ends)

@@ -156,7 +156,7 @@ def test_objects_are_seen_while_they_grow() -> None:
     """A stream shows the object's fields as they come, through fences too, and each state once."""
     text = '```json\n{"shop": "a b c d e f", "total": 1.5}\n```'
     with scripted(text) as (llm, _):
-        parts = list(llm.stream_structured_predict(Receipt, PROMPT, shop="x"))
+        parts = list[Any](llm.stream_structured_predict(Receipt, PROMPT, shop="x"))
     shops = [part.shop for part in parts if part.shop]
     assert len(shops) > 2
     assert shops == sorted(shops, key=len)
@@ -202,7 +202,7 @@ def test_other_refusals_are_not_tried_again() -> None:
 def test_prompts_and_options_are_heeded() -> None:
     """System prompt, pictures of a template, and options of the call arrive; the caller's options stay as they were."""
     options = {"max_tokens": 77, "tool_choice": "required"}
-    prompt = ChatPromptTemplate(message_templates=ASKED)
+    prompt: Any = ChatPromptTemplate(message_templates=ASKED)
     with scripted(WHOLE, system_prompt="Be exact.") as (llm, server):
         llm.structured_predict(Receipt, prompt, llm_kwargs=options)
     (request,) = server.requests

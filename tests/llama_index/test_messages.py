@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import pathlib
 import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core.base.llms.types import (
+    CacheControl,
     CachePoint,
     ChatMessage,
     CitableBlock,
@@ -23,7 +23,6 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
     VideoBlock,
 )
-from llama_index.core.base.llms.types import CacheControl
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, NodeWithScore, TextNode
 
 from aifs_vision import ImageError, ImageFormatError, ImageNotFoundError, SettingsError
@@ -33,6 +32,7 @@ from tests.media import clip, pdf
 from tests.pictures import ORIENTATION, corner_names, corners, opened, saved
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable
 
     from aifs_vision.emulator import Emulator
@@ -60,23 +60,20 @@ def image_node(**given: Any) -> ImageNode:
     return ImageNode(**given)
 
 
-IMAGE_BLOCKS: dict[str, Callable[[pathlib.Path], ImageBlock]] = {
-    "bytes": lambda _: ImageBlock(image=PNG),
-    "base64": lambda _: ImageBlock(image=base64.b64encode(PNG)),
-    "wrong label": lambda _: ImageBlock(image=PNG, image_mimetype="image/jpeg"),
-    "file object": lambda _: ImageBlock(image=io.BytesIO(PNG)),
-    "data URI": lambda _: ImageBlock(url="data:image/jpeg;base64," + base64.b64encode(PNG).decode()),
-    **{
-        name: lambda folder, name=name: ImageBlock(path=file(folder, name, JPEG))
-        for name in ("x.jpeg", "x.JPG", "x.PNG", "x.tiff", "x.jfif", "x.txt", "x")
-    },
+IMAGE_BLOCKS: dict[str, Callable[[], ImageBlock]] = {
+    "bytes": lambda: ImageBlock(image=PNG),
+    "base64": lambda: ImageBlock(image=base64.b64encode(PNG)),
+    "wrong label": lambda: ImageBlock(image=PNG, image_mimetype="image/jpeg"),
+    "file object": lambda: ImageBlock(image=io.BytesIO(PNG)),
+    "data URI": lambda: ImageBlock(url="data:image/jpeg;base64," + base64.b64encode(PNG).decode()),
 }
+FILES = ("x.jpeg", "x.JPG", "x.PNG", "x.tiff", "x.jfif", "x.txt", "x")
 
 
-@pytest.mark.parametrize("form", IMAGE_BLOCKS)
+@pytest.mark.parametrize("form", [*IMAGE_BLOCKS, *FILES])
 def test_a_picture_arrives_in_every_form(server: Emulator, tmp_path: pathlib.Path, form: str) -> None:
     """Bytes, base64, files of any or no suffix, file objects and data URIs arrive, labelled by their bytes."""
-    block = IMAGE_BLOCKS[form](tmp_path)
+    block = ImageBlock(path=file(tmp_path, form, JPEG)) if form in FILES else IMAGE_BLOCKS[form]()
     llm = AIFS()
     for messages in (asked(block), asked(block)):  # a conversation shows it again
         assert llm.chat(messages).message.content
@@ -160,7 +157,7 @@ def test_pictures_of_tools_are_moved_and_named(server: Emulator) -> None:
 
 
 def test_pictures_of_other_turns_join_the_next_user_turn(server: Emulator) -> None:
-    """Pictures in system and assistant messages stand at the head of the next user turn; the last ones get their own."""
+    """Pictures in system and assistant messages head the next user turn; the last ones get one of their own."""
     AIFS().chat(
         [
             ChatMessage(role="system", blocks=[TextBlock(text="The logo:"), ImageBlock(image=PNG)]),

@@ -1,0 +1,239 @@
+"""Agents, chat engines and query engines on `AIFS`: each sees pictures, and each tool's answer arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core import Document, Settings, SummaryIndex, VectorStoreIndex
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import MediaResource, Node, NodeWithScore
+from pydantic import BaseModel
+
+from aifs_vision import Limits
+from llama_index_aifs import AIFS, AIFSEmbedding, image_tool
+from tests.llama_index.scripts import call, content, scripted
+from tests.pictures import corner_names, corners, opened, saved
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Iterator
+
+    from llama_index.core.agent.workflow.base_agent import BaseWorkflowAgent
+    from llama_index.core.schema import QueryBundle
+    from llama_index.core.tools import BaseTool
+
+    from aifs_vision.emulator import ChatRequest, Emulator
+
+# The workflows of LlamaIndex look at every attribute of an agent, of pydantic's deprecated ones, too.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pydantic.warnings.PydanticDeprecationWarning", "ignore:is_running called:DeprecationWarning"
+)
+
+PNG = saved(corners())
+CORNERS = ["red", "lime", "blue", "yellow"]
+
+
+def question(text: str = "What is on this?") -> ChatMessage:
+    """A question with a picture."""
+    return ChatMessage(blocks=[TextBlock(text=text), ImageBlock(image=PNG)])
+
+
+def left() -> Any:
+    """Looks to the left."""
+    return "left", ImageBlock(image=PNG)
+
+
+async def right() -> Any:
+    """Looks to the right."""
+    return [ImageBlock(image=saved(corners(), "JPEG", quality=95))]
+
+
+TOOLS: list[BaseTool | Callable[..., Any]] = [image_tool(left), image_tool(right)]
+
+
+def roles(server: Emulator, at: int = -1) -> list[str]:
+    """The roles of the messages of a request."""
+    return [message["role"] for message in server.requests[at].body["messages"]]
+
+
+def assert_seen(server: Emulator, at: int, count: int) -> None:
+    """So many pictures came with a request, upright and whole."""
+    images = server.requests[at].images
+    assert len(images) == count
+    assert all(corner_names(opened(data)) == CORNERS for _, data in images)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_function_agent_sees_what_it_is_shown(*, streaming: bool) -> None:
+    """Two tools called in one streamed delta both run, and their pictures and the user's come back to the model."""
+    both = {"tool_calls": [call("left", 1), call("right", 2)]}
+    with scripted(both, "Colours.") as (llm, server):
+        agent = FunctionAgent(tools=TOOLS, llm=llm, streaming=streaming)
+        answer: Any = await agent.run(question())
+    assert str(answer) == "Colours."
+    assert {call.tool_name for call in answer.tool_calls} == {"left", "right"}
+    assert len(server.requests) == 2
+    assert_seen(server, 0, 1)
+    assert_seen(server, 1, 3)
+    assert roles(server) == ["user", "assistant", "tool", "tool", "user"]
+    told = server.requests[1].body["messages"]
+    # Which of the two is ready first is not promised.
+    texts = {message["tool_call_id"]: message["content"].partition("\n") for message in told[2:4]}
+    assert (texts["call_1"][0], texts["call_2"][0]) == ("left", "[1 picture]")
+    shown = [part.get("text", "picture") for part in content(told[4])]
+    assert shown[1::2] == ["picture", "picture"]
+    number = {tool: texts[id_][2].split()[1].rstrip(":") for tool, id_ in (("left", "call_1"), ("right", "call_2"))}
+    assert {*shown[::2]} == {f"Image {number[tool]}, from the tool {tool!r}:" for tool in number}
+    assert {*number.values()} == {"1", "2"}
+
+
+async def test_memory_keeps_the_pictures() -> None:
+    """A second question of the same conversation shows the model the pictures of the first, still in their places."""
+    memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
+    with scripted({"tool_calls": [call("left")]}, "One.", "Two.") as (llm, server):
+        agent = FunctionAgent(tools=TOOLS, llm=llm)
+        await agent.run(question(), memory=memory)
+        await agent.run("And now?", memory=memory)
+    assert roles(server) == ["user", "assistant", "tool", "user", "assistant", "user"]
+    assert_seen(server, -1, 2)
+
+
+class Colours(BaseModel):
+    """What is seen."""
+
+    first: str
+
+
+async def test_an_agent_answers_with_data() -> None:
+    """With an `output_cls` the agent's answer becomes an object, fenced or not."""
+    with scripted("Red.", '```json\n{"first": "red"}\n```') as (llm, _):
+        answer: Any = await FunctionAgent(tools=TOOLS, llm=llm, output_cls=Colours).run(question())
+    assert answer.get_pydantic_model(Colours) == Colours(first="red")
+
+
+async def test_a_react_agent_sees_the_users_picture() -> None:
+    """The user's picture is sent at each step, and a tool's picture is named in its observation."""
+    step = "Thought: I look.\nAction: right\nAction Input: {}"
+    with scripted(step, "Thought: I know.\nAnswer: Colours.") as (llm, server):
+        answer = await ReActAgent(tools=TOOLS, llm=llm).run(question())
+    assert str(answer) == "Colours."
+    for at in range(2):
+        assert_seen(server, at, 1)
+    assert "Observation: [1 picture]" in str(server.requests[1].body["messages"][-1]["content"])
+    assert "base64" not in str(server.requests[1].body["messages"][-1]["content"])
+
+
+async def test_a_workflow_hands_pictures_over() -> None:
+    """An agent that hands over to another one hands over the user's picture as well."""
+    handoff = {"tool_calls": [call("handoff", 1, to_agent="seer", reason="sight")]}
+    with scripted(handoff, "Colours.") as (llm, server):
+        agents: list[BaseWorkflowAgent] = [
+            FunctionAgent(name="clerk", description="Hears.", llm=llm, tools=[image_tool(left)]),
+            FunctionAgent(name="seer", description="Sees.", llm=llm, tools=[image_tool(right)]),
+        ]
+        answer: Any = await AgentWorkflow(agents=agents, root_agent="clerk").run(user_msg=question())
+    assert (str(answer), answer.current_agent_name) == ("Colours.", "seer")
+    assert len(server.requests) == 2
+    assert_seen(server, 1, 1)
+
+
+def test_a_chat_engine_sees_its_history() -> None:
+    """A chat engine on the LLM of `Settings` shows the pictures of its history, plain and streamed."""
+    with scripted("Colours.") as (llm, server), settings(llm):
+        history = [question(), ChatMessage("Yes?", role="assistant")]
+        engine = SimpleChatEngine.from_defaults(memory=ChatMemoryBuffer.from_defaults(chat_history=history))
+        assert str(engine.chat("Which?")) == "Colours."
+        assert "".join(engine.stream_chat("And then?").response_gen) == "Colours."
+    assert_seen(server, 0, 1)
+    assert_seen(server, 1, 1)
+
+
+class settings:  # noqa: N801 - a context, as in `contextlib`
+    """A block in which `Settings.llm` is this one."""
+
+    def __init__(self, llm: AIFS) -> None:
+        self._llm, self._before = llm, Settings._llm  # noqa: SLF001 - the getter would make OpenAI's
+
+    def __enter__(self) -> None:
+        Settings.llm = self._llm
+
+    def __exit__(self, *_: object) -> None:
+        Settings._llm = self._before  # noqa: SLF001 - as above
+
+
+def test_settings_serve_everybody() -> None:
+    """`Settings.llm = AIFS()` answers the queries of an index that was not told of it."""
+    with scripted("12 EUR") as (llm, server), settings(llm):
+        embed = AIFSEmbedding(base_url=server.base_url, api_key=server.api_key, limits=Limits())
+        index = VectorStoreIndex.from_documents([Document(text="The total is 12 EUR.")], embed_model=embed)
+        assert str(index.as_query_engine().query("What is the total?")) == "12 EUR"
+        assert str(SummaryIndex.from_documents([Document(text="x")]).as_query_engine().query("?")) == "12 EUR"
+    assert "12 EUR" in str(server.requests[-2].body["messages"])
+
+
+class Found(BaseRetriever):
+    """Finds nodes with pictures."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        del query_bundle
+        return [NodeWithScore(node=node, score=1.0) for node in self._nodes]
+
+
+def nodes(folder: pathlib.Path, count: int) -> Iterator[Node]:
+    """Nodes with a caption and a picture each."""
+    for number in range(count):
+        path = folder / f"{number}.png"
+        path.write_bytes(saved(corners(60 + number, 40)))
+        picture = MediaResource(path=path, mimetype="image/png")
+        yield Node(text_resource=MediaResource(text=f"Picture {number}"), image_resource=picture)
+
+
+@pytest.mark.parametrize(("model", "calls"), [("Qwen3-VL-30B-A3B-Instruct-FP8", 1), ("gpt-4.1", 1), ("o1", 1)])
+def test_ten_pictures_fit_into_one_call(tmp_path: pathlib.Path, model: str, calls: int) -> None:
+    """With the model's true window, a multimodal query over ten pictures is one call with ten pictures."""
+    with scripted("Colours.", model=model) as (llm, server):
+        retriever = Found(list(nodes(tmp_path, 10)))
+        engine = RetrieverQueryEngine.from_args(retriever, llm=llm, multimodal=True)
+        assert str(engine.query("What is on these?")) == "Colours."
+    assert len(server.requests) == calls
+    assert sum(len(request.images) for request in server.requests) == 10
+
+
+def test_a_small_window_takes_more_calls(tmp_path: pathlib.Path) -> None:
+    """The window decides: with 8,000 tokens the same query takes four calls, and still loses no picture."""
+    with scripted("Colours.", context_window=8_000) as (llm, server):
+        engine = RetrieverQueryEngine.from_args(Found(list(nodes(tmp_path, 10))), llm=llm, multimodal=True)
+        engine.query("What is on these?")
+    assert len(server.requests) == 4
+    assert sum(len(request.images) for request in server.requests) == 10
+
+
+def test_what_is_only_in_the_pixels_is_answered(tmp_path: pathlib.Path) -> None:
+    """A question whose answer no text holds is answered from the picture that the query engine shows."""
+    (tmp_path / "chart.png").write_bytes(saved(corners()))
+
+    def reply(asked: ChatRequest) -> str:
+        (image,) = asked.images
+        assert image.picture is not None
+        return corner_names(image.picture)[0]
+
+    from aifs_vision.emulator import Emulator
+
+    node = Node(
+        text_resource=MediaResource(text="A chart."),
+        image_resource=MediaResource(path=tmp_path / "chart.png", mimetype="image/png"),
+    )
+    with Emulator(ocr=False, reply=reply) as server:
+        llm = AIFS(base_url=server.base_url, api_key=server.api_key, limits=Limits())
+        engine = RetrieverQueryEngine.from_args(Found([node]), llm=llm, multimodal=True)
+        assert str(engine.query("Which colour is the first corner?")) == "red"
