@@ -38,10 +38,10 @@ class AttachImages(BaseNodePostprocessor):
         )
 
     A node with the metadata of a reading (`source`, `page`, `image_sha256`), as `AIFSImageReader` and `ImageToText`
-    make it, becomes a `Node` with the same id, text and metadata and the picture: upright, shrunk to what the model sees, in a
-    format it takes; of a PDF, TIFF or video the page or frame that was read. The best-ranked nodes get theirs first,
-    and a picture is shown once, with the first of its texts. The bytes live as long as the query: LlamaIndex does not
-    store them.
+    make it, becomes a `Node` with the same id, text and metadata, and the picture: upright, shrunk to what the model
+    sees, in a format it takes; of a PDF, TIFF or video the page or frame that was read. The best-ranked nodes get
+    theirs first, and a picture is shown once, with the first of its texts. The bytes live as long as the query:
+    LlamaIndex does not store them.
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
     decided. A picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows

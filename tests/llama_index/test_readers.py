@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from base64 import b64decode, b64encode
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -10,13 +13,22 @@ import pytest
 from llama_index.core import SimpleDirectoryReader
 from llama_index.core.schema import MetadataMode
 
-from aifs_vision import ImageFormatError, ImageNotFoundError, Limits, SettingsError, Vision
+from aifs_vision import (
+    CAPTION,
+    READABLE_SUFFIXES,
+    ImageFormatError,
+    ImageLimits,
+    ImageNotFoundError,
+    Limits,
+    SettingsError,
+    Vision,
+)
 from llama_index_aifs import AIFSImageReader
+from tests.media import samples
 from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from aifs_vision.emulator import Emulator
 
@@ -133,3 +145,160 @@ def test_settings_are_checked_when_the_reader_is_made(server: Emulator) -> None:
         AIFSImageReader(modle="x", **options)
     with pytest.raises(TypeError, match="not both"):
         AIFSImageReader(vision=Vision(**options), model="gpt-4.1")
+
+
+# -- Every format, every way to a folder --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("environment")
+def test_every_suffix_is_read(tmp_path: Path, server: Emulator) -> None:
+    """In SimpleDirectoryReader every suffix of the project is read, in upper case, too: documents, videos, the lot."""
+    made = samples()
+    of_suffix = {".jpg": "JPEG", ".apng": "PNG, animated", ".webp": "WebP", ".tif": "TIFF, two pages", ".pdf": "PDF"}
+    of_suffix |= {".bmp": "BMP", ".jp2": "JPEG 2000", ".avif": "AVIF", ".heic": "HEIC", ".mp4": "MP4", ".webm": "WebM"}
+    for suffix in READABLE_SUFFIXES:  # what a file is, is told by its bytes
+        name = f"file{suffix.upper()}" if len(suffix) % 2 else f"file{suffix}"
+        (tmp_path / name).write_bytes(made[of_suffix.get(suffix, "PNG")])
+    reader = AIFSImageReader(task="caption", frames="first", limits=Limits())
+    directory = SimpleDirectoryReader(str(tmp_path), file_extractor=reader.file_extractor(), raise_on_error=True)
+    documents = directory.load_data()
+    assert {PurePath(document.metadata["source"]).suffix.lower() for document in documents} == READABLE_SUFFIXES
+    assert {document.metadata["status"] for document in documents} == {"ok"}
+    assert len(server.requests) == len(documents) == len(READABLE_SUFFIXES) + 2
+
+
+@pytest.mark.usefixtures("environment")
+def test_worker_processes_read_the_same(folder: Path) -> None:
+    """In processes of their own, with the key from their environment, the Documents are the same."""
+    reader = AIFSImageReader(task="ocr", limits=Limits())
+    directory = SimpleDirectoryReader(str(folder), file_extractor=reader.file_extractor(), raise_on_error=True)
+    assert directory.load_data(num_workers=2) == directory.load_data()
+
+
+@pytest.mark.usefixtures("environment")
+def test_globs_on_both_kinds_of_file_systems(tmp_path: Path) -> None:
+    """Below a folder, local or not, the same files are read: by suffix, without hidden ones, PDF files where named."""
+    names = ["a.png", "b.PNG", "deep/c.png", "deep/.hidden.png", ".git/d.png", "notes.txt", "report.pdf"]
+    memory = fsspec.filesystem("memory")
+    for name in names:
+        data = samples()["PDF"] if name.endswith(".pdf") else PNG
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+        memory.pipe(f"/globs/{name}", data)
+    try:
+        for glob, expected in (
+            ("**/*", ["a.png", "b.PNG", "deep/c.png"]),
+            ("*.pdf", ["report.pdf"] * 2),
+            ("*.gif", None),
+        ):
+            reader = AIFSImageReader(task=None, glob=glob)
+            if expected is None:
+                with pytest.raises(ImageNotFoundError, match="gif"):
+                    reader.load_data(tmp_path)
+                with pytest.raises(ImageNotFoundError, match="gif"):
+                    reader.load_data("/globs", fs=memory)
+                continue
+            local, remote = reader.load_data(tmp_path), reader.load_data("/globs", fs=memory)
+            assert [str(Path(d.metadata["source"]).relative_to(tmp_path)) for d in local] == expected
+            assert [d.metadata["source"].removeprefix("/globs/") for d in remote] == expected
+        with pytest.raises(ImageNotFoundError):
+            AIFSImageReader(task=None, on_error="skip").load_data("/globs/missing.png", fs=memory)
+    finally:
+        memory.rm("/globs", recursive=True)
+
+
+@pytest.mark.usefixtures("environment")
+def test_frames_of_animations(tmp_path: Path) -> None:
+    """`frames` chooses the frames of animations, as it does for a reading."""
+    (tmp_path / "a.gif").write_bytes(samples()["GIF, animated"])
+    assert len(AIFSImageReader().load_data(tmp_path)) == 1
+    documents = AIFSImageReader(frames="all").load_data(tmp_path)
+    assert [document.metadata["page"] for document in documents] == [1, 2]
+
+
+# -- Without reading ----------------------------------------------------------------------------------------
+
+
+def test_listing_needs_no_key(folder: Path, server: Emulator) -> None:
+    """With task=None the Documents say which pages there are; without a key, without a request, without a text."""
+    documents = AIFSImageReader(task=None).load_data(folder)
+    assert [(document.text, document.metadata["status"]) for document in documents] == [("", "pending")] * 4
+    assert [document.metadata["page"] for document in documents] == [1, 1, 1, 2]
+    assert not {"model", "task", "prompt_version"} & documents[0].metadata.keys()
+    assert len({document.id_ for document in documents}) == 4
+    assert not server.requests
+
+
+def test_an_edited_picture_keeps_its_id(folder: Path) -> None:
+    """An edited picture has the same id and another hash, as LlamaIndex's document stores want it."""
+    before = AIFSImageReader(task=None).load_data(folder / "a.png")[0]
+    (folder / "a.png").write_bytes(saved(corners(50, 50)))
+    after = AIFSImageReader(task=None).load_data(folder / "a.png")[0]
+    assert before.id_ == after.id_
+    assert before.hash != after.hash
+
+
+def test_listing_by_on_error(folder: Path) -> None:
+    """A file that is no picture is raised, skipped, or kept with its error; limits of one's own are kept to."""
+    (folder / "b.JPG").write_text("not a picture")
+    with pytest.raises(ImageFormatError, match="a text file"):
+        AIFSImageReader(task=None).load_data(folder)
+    reader = AIFSImageReader(task=None, on_error="skip", image_limits=ImageLimits(max_pages=1))
+    assert len(reader.load_data(folder)) == 1
+    assert [failure.source[-5:] for failure in reader.report.failures] == ["b.JPG", "c.tif"]
+    kept = AIFSImageReader(task=None, on_error="keep").load_data(folder)
+    assert (kept[1].metadata["status"], "a text file" in kept[1].metadata["error"]) == ("failed", True)
+
+
+def test_what_could_not_be_found_again(tmp_path: Path) -> None:
+    """Bytes are kept in the Document; file objects, PIL images and data URIs are refused with what to give instead."""
+    (document,) = AIFSImageReader(task=None).load_data(PNG)
+    assert document.image_resource is not None
+    assert b64decode(document.image_resource.data or b"") == PNG
+    (tmp_path / "a.png").write_bytes(PNG)
+    with (tmp_path / "a.png").open("rb") as file:
+        for source in (file, corners(), "data:image/png;base64," + b64encode(PNG).decode()):
+            for given in (source, [source]):
+                with pytest.raises(TypeError, match="give a path, a URL or bytes"):
+                    AIFSImageReader(task=None).load_data(given)
+
+
+def test_options_that_are_of_no_use(server: Emulator) -> None:
+    """With task=None there is nobody to ask: a model, a key or a Vision is a TypeError, an estimate, too."""
+    for options in ({"model": "gpt-4.1"}, {"api_key": "x"}, {"vision": Vision(base_url=server.base_url, api_key="x")}):
+        with pytest.raises(TypeError, match=next(iter(options))):
+            AIFSImageReader(task=None, **options)
+    with pytest.raises(TypeError, match="ImageToText"):
+        AIFSImageReader(task=None).estimate("examples/images")
+    with pytest.raises(SettingsError, match="frames"):
+        AIFSImageReader(task=None, frames=0)
+
+
+@pytest.mark.usefixtures("environment")
+def test_report_and_estimate(folder: Path, server: Emulator) -> None:
+    """The estimate foretells the run and sends nothing; the report counts while it goes on."""
+    reader = AIFSImageReader(task="caption")
+    assert (reader.report.images, reader.task, reader.vision and reader.vision.model) == (0, CAPTION, Vision().model)
+    estimate = reader.estimate(folder)
+    assert estimate == asyncio.run(reader.aestimate(folder))
+    assert (estimate.images, len(server.requests)) == (4, 0)
+    documents = reader.lazy_load_data(folder)
+    next(iter(documents))
+    assert 1 <= reader.report.images <= 4
+    assert len(list(documents)) == 3
+    assert (reader.report.images, reader.report.requests) == (4, 4)
+    assert "task='caption'" in repr(reader)
+
+
+@pytest.mark.usefixtures("environment")
+def test_nothing_secret_in_what_is_written() -> None:
+    """Neither dict, JSON, repr nor pickle of a reader has the key."""
+    reader = AIFSImageReader(api_key="very-secret")
+    written = [
+        str(reader.to_dict()),
+        reader.to_json(),
+        repr(reader),
+        str(pickle.dumps(reader)),
+        str(reader.model_dump()),
+    ]
+    assert not [text for text in written if "very-secret" in text]
