@@ -73,6 +73,9 @@ if TYPE_CHECKING:
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
     from aifs_vision._typed import DataMismatch, data_of
+    from aifs_vision._visual_hits import VisualHit
+    from aifs_vision._visual_rag import AIFSVisualRAGStore
+    from aifs_vision._visual_shelf import VisualFile
     from aifs_vision._work import OnError
 
 __all__ = [
@@ -82,6 +85,7 @@ __all__ = [
     "OCR",
     "READABLE_SUFFIXES",
     "AIFSError",
+    "AIFSVisualRAGStore",
     "APIConnectionError",
     "APIError",
     "APITimeoutError",
@@ -132,6 +136,8 @@ __all__ = [
     "UnexpectedAnswerError",
     "Usage",
     "Vision",
+    "VisualFile",
+    "VisualHit",
     "async_http_client",
     "data_of",
     "error_behind",
@@ -168,6 +174,9 @@ _HOMES = {
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",
     "_typed": "DataMismatch data_of",
+    "_visual_hits": "VisualHit",
+    "_visual_rag": "AIFSVisualRAGStore",
+    "_visual_shelf": "VisualFile",
     "_work": "OnError",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
