@@ -39,12 +39,13 @@ class _Question:
 
     def __init__(self, messages: Sequence[ChatMessage], schema: type[BaseModel], llm: TypedAnswers) -> None:
         self._messages, self._schema, self._llm = list(messages), schema, llm
+        self._form = llm.data_form
         self._seen: Any = None
         self._last = ChatResponse(message=ChatMessage())
 
     def messages(self) -> list[ChatMessage]:
         """The messages, with the schema in words where the request does not carry it."""
-        if self._llm.form == "schema":
+        if self._form == "schema":
             return self._messages
         told = TextBlock(text=_TOLD.format(json.dumps(self._schema.model_json_schema())))
         *before, last = self._messages or [ChatMessage(blocks=[])]
@@ -55,11 +56,11 @@ class _Question:
     def keywords(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """The keyword arguments of the call."""
         kept = {key: value for key, value in (given or {}).items() if key != "tool_choice"}
-        if self._llm.form == "schema":
+        if self._form == "schema":
             name = _NO_NAME.sub("_", self._schema.__name__)[:_LONGEST_NAME]
             schema = {"name": name, "schema": self._schema.model_json_schema()}
             kept["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif self._llm.form == "object":
+        elif self._form == "object":
             kept["response_format"] = {"type": "json_object"}
         return kept
 
@@ -69,10 +70,12 @@ class _Question:
         Raises:
             BadRequestError: it complains of something else.
         """
-        form = _SIMPLER.get(self._llm.form)
+        form = _SIMPLER.get(self._form)
         if form is None or not any(word in error.detail.lower() for word in _OF_FORM):
             raise error
-        self._llm.form = form
+        if self._llm.data_form == self._form:  # else another question has found out as much, or more
+            self._llm.data_form = form
+        self._form = form
 
     def data(self, response: ChatResponse) -> BaseModel:
         """The validated object of an answer.
@@ -111,12 +114,12 @@ class TypedAnswers(OpenAILike):
     _form: str | None = PrivateAttr(default=None)
 
     @property
-    def form(self) -> str:
+    def data_form(self) -> str:
         """How data are asked for: what the catalogue says of the model, or what its host has turned out to know."""
         return self._form or ("object" if model_card(self.model).schema is False else "schema")
 
-    @form.setter
-    def form(self, form: str) -> None:
+    @data_form.setter
+    def data_form(self, form: str) -> None:
         self._form = form
 
     def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.llms.callbacks import llm_chat_callback
@@ -81,7 +81,7 @@ class AIFS(Completions, TypedAnswers):
     residency: str | None = None
     plan: str = "essential"
     limits: Limits | None = None
-    queue: bool = False
+    queue: bool | Literal["auto"] = False
     image_size: ImageSize = "auto"
     frames: Frames = "auto"
 
@@ -95,7 +95,7 @@ class AIFS(Completions, TypedAnswers):
         residency: str | None = None,
         plan: str = "essential",
         limits: Limits | Mapping[str, Any] | None = None,
-        queue: bool = False,
+        queue: bool | Literal["auto"] = False,
         timeout: float = 120.0,
         **kwargs: Any,
     ) -> None:
@@ -132,7 +132,7 @@ class AIFS(Completions, TypedAnswers):
         return "aifs_multi_modal_llm"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but secrets and connections: whoever unpickles it takes the key from its environment."""
+        """Everything but key, headers and connections: whoever unpickles it takes the key from its environment."""
         return {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

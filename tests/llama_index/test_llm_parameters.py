@@ -120,6 +120,15 @@ def test_objects_keep_secrets_to_themselves(server: Emulator) -> None:
     assert server.requests[0].headers["x-secret"] == "swordfish"
 
 
+def test_the_queue_is_a_way(server: Emulator) -> None:
+    """`queue=True` sends to the queue, "auto" not before it is needed; both survive a pickle."""
+    for queue, path in ((True, "/queue"), ("auto", "/v2")):
+        llm = pickle.loads(pickle.dumps(AIFS(queue=queue)))  # noqa: S301 - our own bytes
+        assert llm.queue == queue
+        assert llm.chat(HELLO).message.content
+        assert server.requests[-1].path == f"{path}/chat/completions"
+
+
 def test_copies_work(server: Emulator) -> None:
     """A deep or shallow copy of an LLM that has been used answers, and has settings of its own."""
     llm = AIFS(additional_kwargs={"seed": 1})

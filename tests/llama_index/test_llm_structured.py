@@ -179,6 +179,19 @@ def test_the_form_is_what_the_host_understands(way: Callable[[AIFS], Any]) -> No
     assert '"total"' in texts[-1]
 
 
+def test_questions_at_once_find_out_once() -> None:
+    """Five questions that are refused at once go one step down together, and no further."""
+
+    async def five(llm: AIFS) -> list[Any]:
+        return await asyncio.gather(*(llm.astructured_predict(Receipt, PROMPT, shop="x") for _ in range(5)))
+
+    with scripted(WHOLE) as (llm, server):
+        server.fail(400, times=5, body='{"detail": "response_format json_schema is not supported"}')
+        assert asyncio.run(five(llm)) == [RECEIPT] * 5
+    assert llm.data_form == "object"
+    assert [request.body["response_format"]["type"] for request in server.requests[-5:]] == ["json_object"] * 5
+
+
 def test_models_without_schemas_are_told_in_words() -> None:
     """Where the catalogue says that a model knows no schema, JSON mode is used at once."""
     with scripted(WHOLE, model="o1-mini") as (llm, server):

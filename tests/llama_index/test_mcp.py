@@ -1,0 +1,83 @@
+"""Results of MCP tools: their pictures come out as blocks, whatever version of `mcp` they are of."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import DocumentBlock, ImageBlock, TextBlock, VideoBlock
+from mcp import types as mcp
+
+from llama_index_aifs import blocks_of_mcp, image_tool
+from tests.media import clip, pdf
+from tests.pictures import corners, saved
+
+PNG, PAPER = saved(corners()), pdf("")
+
+
+def content(kind: type[Any], **fields: Any) -> Any:
+    """A part of an MCP result."""
+    return kind.model_validate(fields)
+
+
+def test_mcp_results_become_blocks() -> None:
+    """Texts, pictures and resources of a result come in their order; pictures are told by their bytes."""
+    coded, sound = base64.b64encode(PNG).decode(), base64.b64encode(b"RIFF....WAVE").decode()
+    blob = {"uri": "file:///bill.pdf", "blob": base64.b64encode(PAPER).decode(), "mimeType": "application/pdf"}
+    note = {"uri": "file:///note.txt", "text": "12 EUR"}
+    film = {"uri": "file:///film", "blob": base64.b64encode(clip([corners(64, 48)])).decode()}
+    result = mcp.CallToolResult(
+        content=[
+            content(mcp.TextContent, type="text", text="here"),
+            content(mcp.ImageContent, type="image", data=coded, mimeType="image/jpeg"),
+            content(mcp.EmbeddedResource, type="resource", resource=note),
+            content(mcp.EmbeddedResource, type="resource", resource=blob),
+            content(mcp.EmbeddedResource, type="resource", resource=film),
+            content(mcp.ResourceLink, type="resource_link", name="more", uri="https://example.com/more"),
+            content(mcp.AudioContent, type="audio", data=sound, mimeType="audio/wav"),
+        ]
+    )
+    blocks = blocks_of_mcp(result)
+    assert [type(block) for block in blocks] == [
+        *(TextBlock, ImageBlock, TextBlock, DocumentBlock, VideoBlock, TextBlock, TextBlock)
+    ]
+    assert blocks[1].image_mimetype == "image/png"
+    assert blocks[1].resolve_image().read() == PNG
+    assert [block.text for block in blocks if isinstance(block, TextBlock)] == [
+        "here",
+        "file:///note.txt:\n12 EUR",
+        "[more: https://example.com/more]",
+        "[audio: 12 bytes of audio/wav, which cannot be shown]",
+    ]
+    assert blocks_of_mcp(result.content)[0].text == "here"
+
+
+def test_mcp_results_of_other_versions_become_blocks() -> None:
+    """Fields in either spelling are understood; data alone become a text; what is no base64 is an error."""
+    for name in ("structuredContent", "structured_content"):
+        (block,) = blocks_of_mcp(SimpleNamespace(content=[], **{name: {"größe": 1}}))
+        assert block.text == '{"größe": 1}'
+    old = SimpleNamespace(type="image", data=base64.b64encode(b"sound").decode(), mimeType="image/webp")
+    (block,) = blocks_of_mcp([old])
+    assert block.text == "[image: 5 bytes of image/webp, which cannot be shown]"
+    with pytest.raises(ValueError, match=r"base64|character|padding"):
+        blocks_of_mcp([SimpleNamespace(type="image", data="no base64!")])
+
+
+def test_mcp_tools_show_their_pictures() -> None:
+    """A tool that gives back an MCP result, as `McpToolSpec` makes them, has its content as blocks and its error."""
+
+    def shoot(*, works: bool) -> mcp.CallToolResult:
+        """Takes a screenshot."""
+        text = content(mcp.TextContent, type="text", text="done" if works else "no screen")
+        image = content(mcp.ImageContent, type="image", data=base64.b64encode(PNG).decode(), mimeType="image/png")
+        parts = {"content": [text, image] if works else [text], "isError": not works}
+        return mcp.CallToolResult.model_validate(parts)
+
+    tool = image_tool(shoot)
+    good, bad = tool(works=True), tool(works=False)
+    assert [type(block) for block in good.blocks] == [TextBlock, ImageBlock]
+    assert (good.content, good.is_error) == ("done", False)
+    assert (bad.content, bad.is_error) == ("no screen", True)
