@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from aifs_vision import Limits, TextEmbedder
+from aifs_vision import Limits, TextEmbedder, model_card
 
 __all__ = ["AIFSEmbedding"]
 
@@ -23,7 +23,8 @@ class AIFSEmbedding(BaseEmbedding):
         model_name: the embedding model's name.
         api_key, base_url, residency, plan, limits: as for `aifs_vision.Vision`.
         timeout: seconds one request may take.
-        embed_batch_size, ...: as for LlamaIndex's `BaseEmbedding`; what is not known is a TypeError.
+        embed_batch_size, ...: as for LlamaIndex's `BaseEmbedding`; what is not known is a TypeError. Its
+            `rate_limiter` is not needed: all requests of a process go through one governor for each model.
 
     Raises:
         SettingsError: no key, or a setting that cannot be right.
@@ -69,9 +70,15 @@ class AIFSEmbedding(BaseEmbedding):
         """The name in serialised form."""
         return "AIFSEmbedding"
 
+    @property
+    def dimensions(self) -> int | None:
+        """The width of the vectors, which stores such as PGVector want to know; None for a model nobody knows."""
+        return model_card(self.model_name).dimensions
+
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the key: whoever unpickles it takes the key from its environment."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "callback_manager"}
+        """Everything but the key and what holds locks: whoever unpickles it takes the key from its environment."""
+        left = {"callback_manager", "rate_limiter"}
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

@@ -1,0 +1,134 @@
+"""What LlamaIndex's instrumentation sees of readers and transforms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
+from llama_index_instrumentation import get_dispatcher
+from pydantic import Field
+
+from aifs_vision import ImageFormatError
+from llama_index_aifs import AIFSEmbedding, AIFSImageReader, ImageToText
+from tests.pictures import corners, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aifs_vision.emulator import Emulator
+
+PNG = saved(corners())
+
+
+class Events(BaseEventHandler):
+    """Keeps what it is told."""
+
+    seen: list[Any] = Field(default_factory=list)
+
+    def handle(self, event: Any, **_: Any) -> None:
+        """One more event."""
+        self.seen.append(event)
+
+    def named(self, name: str) -> list[Any]:
+        """The events of a class."""
+        return [event for event in self.seen if event.class_name() == name]
+
+
+@pytest.fixture
+def watched() -> Iterator[tuple[Events, SimpleSpanHandler]]:
+    """Handlers of events and spans at the root, for as long as a test lasts."""
+    root, events, spans = get_dispatcher(), Events(), SimpleSpanHandler()
+    before = root.event_handlers, root.span_handlers
+    root.event_handlers, root.span_handlers = [*before[0], events], [*before[1], spans]
+    yield events, spans
+    root.event_handlers, root.span_handlers = before
+
+
+def own(spans: list[Any]) -> list[Any]:
+    """The spans of this project's runs."""
+    return [span for span in spans if ".read-" in span.id_]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("kind", ["reader", "reader, async", "transform", "transform, async"])
+def test_a_run_is_a_span_with_an_event_for_each_image(kind: str, folder: Path, watched: Any) -> None:
+    """A span from the first to the last image, with what was asked, what each image took, and the sum of it."""
+    documents = AIFSImageReader(task=None).load_data(folder)
+    events, spans = watched
+    events.seen.clear()
+    spans.completed_spans.clear()
+    reader, transform = AIFSImageReader(task="caption"), ImageToText(task="caption")
+    if kind == "reader":
+        reader.load_data(folder)
+    elif kind == "reader, async":
+        asyncio.run(reader.aload_data(folder))
+    elif kind == "transform":
+        transform(documents)
+    else:
+        asyncio.run(transform.acall(documents))
+    (span,) = own(spans.completed_spans)
+    assert not spans.open_spans
+    (start,), images, (end,) = (
+        events.named(name) for name in ("ReadingStartEvent", "ImageReadEvent", "ReadingEndEvent")
+    )
+    assert (start.model, start.task) == (transform.vision.model, "caption")
+    assert [(image.source, image.page) for image in images] == [
+        (document.metadata["source"], document.metadata["page"]) for document in documents
+    ]
+    assert {image.status for image in images} == {"ok"}
+    assert sum(image.requests for image in images) == end.report["requests"] == 4
+    assert sum(image.input_tokens for image in images) == end.report["input_tokens"] > 0
+    assert {event.span_id for event in (start, *images, end)} == {span.id_}
+
+
+@pytest.mark.usefixtures("environment")
+def test_neither_pictures_nor_keys_are_in_it(folder: Path, server: Emulator, watched: Any) -> None:
+    """Events are small, can be JSON, and have neither a picture, a text nor the key in them."""
+    AIFSImageReader(task="caption").load_data([folder, PNG])
+    AIFSEmbedding().get_text_embedding("Rechnung")
+    events, _ = watched
+    of_readings = [event for event in events.seen if event.class_name().startswith(("Reading", "ImageRead"))]
+    assert len(of_readings) == 7
+    for event in of_readings:
+        assert len(json.dumps(event.model_dump(mode="json"))) < 1_000
+        assert "fixed answer" not in str(event.model_dump())
+    assert server.api_key not in "".join(str(event.model_dump()) for event in events.seen)
+
+
+@pytest.mark.usefixtures("environment")
+def test_failures(folder: Path, server: Emulator, watched: Any) -> None:
+    """A failure has its event, without the service's own words; a run that raises is a span that is dropped."""
+    events, spans = watched
+    server.fail(400, body='{"detail": "private words"}')
+    AIFSImageReader(task="caption", on_error="keep").load_data(folder / "a.png")
+    (failed,) = events.named("ImageReadEvent")
+    assert (failed.status, "400" in failed.error) == ("failed", True)
+    server.fail(400, body='{"detail": "private words"}')
+    AIFSImageReader(task="caption", on_error="skip").load_data(folder / "a.png")
+    end = events.named("ReadingEndEvent")[-1]
+    assert end.report["failures"] == [{"source": str(folder / "a.png"), "page": 1, "status": "failed"}]
+    assert "private words" not in "".join(str(event.model_dump()) for event in events.seen)
+    (folder / "a.png").write_text("not a picture")
+    with pytest.raises(ImageFormatError):
+        AIFSImageReader(task="caption").load_data(folder)
+    assert len(own(spans.dropped_spans)) == 1
+    assert not spans.open_spans
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_loading_that_is_left_early_has_ended(folder: Path, watched: Any) -> None:
+    """Whoever has seen enough closes the span, and it is none that went wrong; it is nobody's parent meanwhile."""
+    events, spans = watched
+    documents = AIFSImageReader(task="caption").lazy_load_data(folder)
+    next(iter(documents))
+    AIFSEmbedding().get_text_embedding("Rechnung")
+    documents.close()  # type: ignore[attr-defined]
+    (span,) = own(spans.completed_spans)
+    assert not [other for other in spans.completed_spans if other.parent_id == span.id_]
+    assert not spans.dropped_spans
+    assert events.named("ReadingEndEvent")
