@@ -1,41 +1,139 @@
-"""Both frameworks give the same: ids, texts, metadata and errors for the same images."""
+"""Both frameworks give the same: ids, texts, metadata, errors and reports for the same images."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 
-from aifs_vision import AIFSError
-from langchain_aifs import AIFSImageLoader
-from llama_index_aifs import AIFSImageReader
+from aifs_vision import AIFSError, Limits, RunReport, Task
+from aifs_vision.emulator import Emulator
+from langchain_aifs import AIFSEmbeddings, AIFSImageLoader
+from llama_index_aifs import AIFSEmbedding, AIFSImageReader, ImageToText
+from tests.media import samples
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
-@pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("task", ["ocr", "caption", "describe"])
-def test_the_same_folder_gives_the_same_documents(tmp_path: Path, task: str) -> None:
-    """For the same folder both frameworks give Documents with the same ids, texts and metadata, failures included."""
+class Seller(BaseModel):
+    """A part of an invoice."""
+
+    city: str
+
+
+class Invoice(BaseModel):
+    """What is asked of a picture."""
+
+    total: Decimal
+    paid: bool
+    source: str
+    seller: Seller
+    lines: list[str]
+    note: str | None = None
+
+
+INVOICE = Invoice(total=Decimal("1.50"), paid=True, source="post", seller=Seller(city="Köln"), lines=["a", "b"])
+TASKS: list[Any] = ["ocr", "caption", "describe", Task.ask("Which colour?"), Task.extract(Invoice)]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with pictures, a file of two pages, one that is no picture, and one that is too small."""
     (tmp_path / "a.png").write_bytes(saved(corners()))
     (tmp_path / "b.tif").write_bytes(tiff([corners(), corners(90, 40)]))
     (tmp_path / "c.jpg").write_text("not a picture")
-    chain = AIFSImageLoader(tmp_path, task=task, on_error="keep").load()
-    index = AIFSImageReader(task=task, on_error="keep").load_data(tmp_path)
-    assert [(d.id, d.page_content, d.metadata) for d in chain] == [(d.id_, d.text, d.metadata) for d in index]
-    assert [document.metadata["status"] for document in chain] == ["ok", "ok", "ok", "failed"]
+    (tmp_path / "d.gif").write_bytes(saved(corners(12, 6), "GIF"))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "e.JPEG").write_bytes(saved(corners(80, 80), "JPEG"))
+    return tmp_path
+
+
+def of_chain(documents: Sequence[Any]) -> list[Any]:
+    """Id, text and metadata of LangChain's Documents."""
+    return [(document.id, document.page_content, document.metadata) for document in documents]
+
+
+def of_index(documents: Sequence[Any]) -> list[Any]:
+    """Id, text and metadata of LlamaIndex's Documents and nodes."""
+    return [(document.id_, document.get_content(), document.metadata) for document in documents]
+
+
+def figures(report: RunReport) -> RunReport:
+    """A report without what the clock says."""
+    return replace(report, seconds=0.0, waited=0.0)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task if isinstance(task, str) else task.name)
+@pytest.mark.parametrize("on_error", ["keep", "skip"])
+def test_the_same_folder_gives_the_same(mixed: Path, task: Any, on_error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the same folder ids, texts, metadata and reports are equal, failures included; in one step and in two."""
+    with Emulator(ocr=False, reply=lambda _: INVOICE.model_dump_json()) as server:
+        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
+        options: dict[str, Any] = {"task": task, "on_error": on_error, "limits": Limits()}
+        loader = AIFSImageLoader(mixed, **options)
+        chain = of_chain(loader.load())
+        reader, steps = AIFSImageReader(**options), ImageToText(**options)
+        assert of_index(reader.load_data(mixed)) == chain
+        assert of_chain(asyncio.run(loader.aload())) == of_index(asyncio.run(reader.aload_data(mixed))) == chain
+        assert of_index(steps(AIFSImageReader(task=None, on_error="keep").load_data(mixed))) == chain
+    assert figures(loader.report) == figures(reader.report) == figures(steps.report)
+    kept = ["ok", "ok", "ok", "failed", "failed", "ok"]
+    assert [metadata["status"] for _, _, metadata in chain] == [s for s in kept if on_error == "keep" or s == "ok"]
+    assert [failure.source[-5:] for failure in reader.report.failures] == ["c.jpg", "d.gif"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_same_formats(tmp_path: Path) -> None:
+    """Documents and videos give the same pages and frames, with the same times."""
+    for name in ("PDF", "MP4", "GIF, animated"):
+        (tmp_path / name.split(",")[0]).write_bytes(samples()[name])
+    options: dict[str, Any] = {"frames": 2, "limits": Limits()}
+    sources = sorted(tmp_path.iterdir())
+    chain = of_chain(AIFSImageLoader(sources, **options).load())
+    assert of_index(AIFSImageReader(**options).load_data(sources)) == chain
+    assert of_index(ImageToText(**options)(AIFSImageReader(task=None, frames=2).load_data(sources))) == chain
+    assert [metadata["page"] for _, _, metadata in chain][:2] == [1, 2]
+    assert sum("time" in metadata for _, _, metadata in chain) == 2
 
 
 @pytest.mark.usefixtures("environment")
 def test_the_same_mistakes_give_the_same_errors(tmp_path: Path) -> None:
-    """What cannot be read is the same error, word for word, in both frameworks."""
-    (tmp_path / "a.png").write_bytes(saved(corners())[:60])
+    """What cannot be read is the same error, word for word, in both frameworks, with a model or without."""
+    (tmp_path / "a.png").write_bytes(saved(corners())[:30])
     sources: list[Any] = [tmp_path, tmp_path / "a.png", "missing.png", b"", "ftp://host/a.png"]
     for source in sources:
-        with pytest.raises(AIFSError) as chain:
-            AIFSImageLoader(source).load()
-        with pytest.raises(AIFSError) as index:
-            AIFSImageReader().load_data(source)
-        assert (type(chain.value), str(chain.value)) == (type(index.value), str(index.value))
+        errors = []
+        for load in (
+            lambda source: AIFSImageLoader(source).load(),
+            lambda source: AIFSImageReader().load_data(source),
+            lambda source: AIFSImageReader(task=None).load_data(source),
+        ):
+            with pytest.raises(AIFSError) as found:
+                load(source)
+            errors.append((type(found.value), str(found.value)))
+        assert len(set(errors)) == 1
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_same_estimate(mixed: Path) -> None:
+    """An estimate of the same folder is the same, also of the Documents that are still to be read."""
+    chain = AIFSImageLoader(mixed, task="ocr").estimate()
+    assert AIFSImageReader(task="ocr").estimate(mixed) == chain
+    assert ImageToText(task="ocr").estimate(AIFSImageReader(task=None, on_error="keep").load_data(mixed)) == chain
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_same_vectors() -> None:
+    """The same text has the same vector, and the same width is told."""
+    chain, index = AIFSEmbeddings(), AIFSEmbedding()
+    assert chain.embed_documents(["a", "b"]) == index.get_text_embedding_batch(["a", "b"])
+    assert chain.embed_query("a") == index.get_query_embedding("a")
+    assert chain.dimensions == index.dimensions
