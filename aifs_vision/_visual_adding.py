@@ -93,7 +93,7 @@ class Adding:
         return [file for file in files if file.error is None or on_error == "keep"]
 
     def _know(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Notes the files of the store by their content; gives those that are in it a second time."""
+        """Notes the files of the store by their content; gives those that the service has a second time."""
         doubles = []
         for entry in sorted(entries, key=_rank):
             mark = entry.mark
@@ -101,7 +101,7 @@ class Adding:
                 continue
             if mark.digest not in self._entries:
                 self._entries[mark.digest] = entry
-            elif entry.status == "completed":
+            else:
                 doubles.append(entry)
         return doubles
 
