@@ -122,7 +122,8 @@ def test_objects_keep_secrets_to_themselves(server: Emulator) -> None:
 
 def test_the_queue_is_a_way(server: Emulator) -> None:
     """`queue=True` sends to the queue, "auto" not before it is needed; both survive a pickle."""
-    for queue, path in ((True, "/queue"), ("auto", "/v2")):
+    ways: list[tuple[Any, str]] = [(True, "/queue"), ("auto", "/v2")]
+    for queue, path in ways:
         llm = pickle.loads(pickle.dumps(AIFS(queue=queue)))  # noqa: S301 - our own bytes
         assert llm.queue == queue
         assert llm.chat(HELLO).message.content
