@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AIFSImageBlobParser", "AIFSImageLoader"]
 
+
 class AIFSImageLoader(BaseLoader):
     """Images below a folder, or a list of them, as Documents: one for each page or frame.
 
