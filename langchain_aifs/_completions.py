@@ -7,8 +7,10 @@ into dicts, and adds headers from `OPENAI_*` variables; none of that is wanted h
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from aifs_vision import UnexpectedAnswerError
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
-    import httpx
     from typing_extensions import Self
 
 __all__ = ["AsyncCompletions", "Completions"]
@@ -37,29 +38,26 @@ class _Raw:
         return self._answer
 
 
-@dataclass(frozen=True)
 class _Endpoint:
     """What every request to the endpoint has, besides its body."""
 
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    query: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(
+        self, client: httpx.Client | httpx.AsyncClient, headers: Mapping[str, str], query: Mapping[str, Any]
+    ) -> None:
+        self._headers = headers
+        self._url = client.build_request("POST", _PATH, params=query or None).url  # made once: it takes its time
 
-    def request(self, client: httpx.Client | httpx.AsyncClient, payload: dict[str, Any]) -> httpx.Request:
+    def request(self, payload: dict[str, Any]) -> httpx.Request:
         """The request for a payload, which may have the options that the SDK knows beside the body."""
         asked = {name: value for name, value in payload.items() if value is not None}
         more: dict[str, Any] = asked.pop("extra_body", {})
-        headers = {**self.headers, **asked.pop("extra_headers", {}), "content-type": "application/json"}
-        query, timeout = {**self.query, **asked.pop("extra_query", {})}, asked.pop("timeout", None)
+        headers = {**self._headers, **asked.pop("extra_headers", {}), "content-type": "application/json"}
+        query, timeout = asked.pop("extra_query", None), asked.pop("timeout", None)
         body = json.dumps({**asked, **more}, ensure_ascii=False, separators=(",", ":"))
-        bound: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        return client.build_request(
-            "POST",
-            _PATH,
-            content=body.encode("utf-8", "surrogatepass"),
-            headers=headers,
-            params=query or None,
-            **bound,
-        )
+        url = self._url.copy_merge_params(query) if query else self._url
+        bound = {} if timeout is None else {"timeout": httpx.Timeout(timeout).as_dict()}
+        content = body.encode("utf-8", "surrogatepass")
+        return httpx.Request("POST", url, headers=headers, content=content, extensions=bound)
 
 
 def _whole(response: httpx.Response) -> dict[str, Any]:
@@ -92,8 +90,8 @@ def _words(error: Any) -> str:
 class Completions:
     """The endpoint, for callers that wait."""
 
-    def __init__(self, client: httpx.Client, **more: Any) -> None:
-        self._client, self._endpoint = client, _Endpoint(**more)
+    def __init__(self, client: httpx.Client, headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
+        self._client, self._endpoint = client, _Endpoint(client, headers, query)
 
     @property
     def with_raw_response(self) -> _WithHeaders:
@@ -106,7 +104,7 @@ class Completions:
 
     def raw(self, payload: dict[str, Any]) -> _Raw:
         """The answer with its headers."""
-        request = self._endpoint.request(self._client, payload)
+        request = self._endpoint.request(payload)
         response = self._client.send(request, stream=payload.get("stream") is True)
         if payload.get("stream") is not True:
             return _Raw(response.headers, _whole(response))
@@ -127,8 +125,8 @@ class _WithHeaders:
 class AsyncCompletions:
     """The endpoint, for callers that await."""
 
-    def __init__(self, client: httpx.AsyncClient, **more: Any) -> None:
-        self._client, self._endpoint = client, _Endpoint(**more)
+    def __init__(self, client: httpx.AsyncClient, headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
+        self._client, self._endpoint = client, _Endpoint(client, headers, query)
 
     @property
     def with_raw_response(self) -> _AsyncWithHeaders:
@@ -141,7 +139,7 @@ class AsyncCompletions:
 
     async def raw(self, payload: dict[str, Any]) -> _Raw:
         """The answer with its headers."""
-        request = self._endpoint.request(self._client, payload)
+        request = self._endpoint.request(payload)
         response = await self._client.send(request, stream=payload.get("stream") is True)
         if payload.get("stream") is not True:
             return _Raw(response.headers, _whole(response))

@@ -86,7 +86,7 @@ def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
     sent: list[BaseMessage] = []
     for index, message in enumerate(messages):
         parts = list(_parts(message, index, eyes))
-        if moved.parts and isinstance(message, (HumanMessage, AIMessage, ChatMessage)):
+        if moved.parts and _ends_a_turn(message):
             if _is_of_user(message):
                 parts = [*moved.taken(), *(parts or _texts(message.content))]
             else:
@@ -168,6 +168,13 @@ def _texts(content: Any) -> list[dict[str, Any]]:
 
 def _is_of_user(message: BaseMessage) -> bool:
     return isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role == "user")
+
+
+def _ends_a_turn(message: BaseMessage) -> bool:
+    """Whether user or assistant speak here; results of tools belong together, and what the system says in between."""
+    if isinstance(message, ChatMessage):
+        return message.role in {"user", "assistant"}
+    return isinstance(message, (HumanMessage, AIMessage))
 
 
 # -- Pictures that move --------------------------------------------------------------------------------------------

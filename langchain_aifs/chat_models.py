@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from aifs_vision import (
     ImageLimits,
@@ -106,6 +106,7 @@ class ChatAIFS(BaseChatOpenAI):
     image_size: Literal["auto", "original"] | int = "auto"
     frames: Literal["auto", "first", "all", "scenes"] | int = "auto"
     image_limits: ImageLimits | None = None
+    _address: str = PrivateAttr(default="")  # without user and password, for errors and keys of caches
 
     def __init__(self, **kwargs: Any) -> None:
         if isinstance(kwargs.get("client"), Completions):  # LangChain makes it anew, for another setting
@@ -131,9 +132,10 @@ class ChatAIFS(BaseChatOpenAI):
         }
         self.http_client = http_client(**settings)
         self.http_async_client = async_http_client(**settings)
-        more = {"headers": dict(self.default_headers or {}), "query": dict(self.default_query or {})}
-        self.client = Completions(self.http_client, **more)
-        self.async_client = AsyncCompletions(self.http_async_client, **more)
+        more = dict(self.default_headers or {}), dict(self.default_query or {})
+        self.client = Completions(self.http_client, *more)
+        self.async_client = AsyncCompletions(self.http_async_client, *more)
+        self._address = str(self.http_client.base_url.copy_with(userinfo=b""))
         self.root_client = self.root_async_client = None
         if self.queue is True:
             self.disable_streaming = True
@@ -337,11 +339,6 @@ class ChatAIFS(BaseChatOpenAI):
     @property
     def _llm_type(self) -> str:
         return "aifs-chat"
-
-    @property
-    def _address(self) -> str:
-        """The address without user and password: part of cache keys, as another server's answers are not this one's."""
-        return str(cast(Any, self.http_client).base_url.copy_with(userinfo=b""))
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

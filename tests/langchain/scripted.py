@@ -49,15 +49,10 @@ def filled(schema: Mapping[str, Any], prompt: str, named: Mapping[str, Any] | No
     for choices in ("anyOf", "oneOf", "allOf"):
         if choices in schema:
             return filled(schema[choices][0], prompt, named)
-    match schema.get("type"):
-        case "object" | None:
-            return {name: filled(field, prompt, named) for name, field in schema.get("properties", {}).items()}
-        case "array":
-            return [filled(schema.get("items", {"type": "string"}), prompt, named)]
-        case "integer" | "number":
-            return 3
-        case "boolean":
-            return True
-        case _:
-            found = _NAMED.search(prompt)
-            return found[1] if found else "some words"
+    kind = schema.get("type", "object")
+    if kind == "object":
+        return {name: filled(field, prompt, named) for name, field in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [filled(schema.get("items", {"type": "string"}), prompt, named)]
+    found = _NAMED.search(prompt)
+    return {"integer": 3, "number": 3, "boolean": True}.get(kind, found[1] if found else "some words")

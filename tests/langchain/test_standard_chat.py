@@ -77,10 +77,12 @@ class TestUnit(_Flags, ChatModelUnitTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
+        """Here, nothing has a key but this."""
         return {"model": MODEL, "api_key": "test"}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        """The key comes from the environment."""
         return {"AIFS_API_KEY": "key"}, {"model": MODEL}, {"model_name": MODEL}
 
 
