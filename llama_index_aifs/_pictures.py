@@ -170,19 +170,16 @@ def _source_of(block: Block) -> str | bytes | Path | None:
 
     A text becomes a source only where it says that it is data or an http(s) address: other texts would be paths.
     """
-    if isinstance(block, AudioBlock):
-        return None
-    held = {ImageBlock: "image", VideoBlock: "video", DocumentBlock: "data"}
+    held = {ImageBlock: "image", VideoBlock: "video", DocumentBlock: "data", AudioBlock: "audio"}
     name = next(name for kind, name in held.items() if isinstance(block, kind))
     data: bytes | IOBase | None = getattr(block, name)
-    if data is not None:
-        found: bytes | Path = _bytes_of(data)
-    elif block.path is not None:
-        found = Path(block.path)
-    elif block.url is not None:
+    if data is None and block.path is None:
+        if block.url is None:
+            raise ImageFormatError(type(block).__name__, "no data", remedy=f"give it {name}=..., path=... or url=...")
         return _address(block)
-    else:
-        raise ImageFormatError(type(block).__name__, "no data", remedy=f"give it {name}=..., path=... or url=...")
+    if isinstance(block, AudioBlock):
+        return None
+    found = Path(block.path) if data is None else _bytes_of(data)
     return found if not isinstance(block, DocumentBlock) or _can_be_seen(block, found) else None
 
 
@@ -203,11 +200,14 @@ def _can_be_seen(block: DocumentBlock, found: bytes | Path) -> bool:
 
 
 def _address(block: Block) -> str | None:
-    """An address that the service is to look at, or data; None where a document's data are no picture."""
+    """An address that the service is to look at, or data; None for data that are no picture.
+
+    Of others LlamaIndex would fetch what is there, on the way to the service: nothing is fetched on this machine.
+    """
     url, kind = str(block.url), kind_of(block)
     scheme = url.partition(":")[0].lower()
     if scheme == "data":
-        seen = kind != "Document" or url[len("data:") :].startswith(_LOOKED_AT)
+        seen = kind != "Recording" and (kind != "Document" or url[len("data:") :].startswith(_LOOKED_AT))
         return url if seen else None
     if scheme not in {"http", "https"}:
         remedy = "data URIs and http(s) URLs are; give files as path=... and their bytes as data"

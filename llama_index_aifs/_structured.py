@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import PrivateAttr, SerializeAsAny
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.program.streaming_utils import process_streaming_content_incremental
@@ -251,7 +251,7 @@ class AIFSStructuredLLM(StructuredLLM):
     Its requests are told of in events by the LLM inside, once.
     """
 
-    llm: TypedAnswers
+    llm: SerializeAsAny[TypedAnswers]
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """A response whose content is the JSON and whose `raw` is the object.

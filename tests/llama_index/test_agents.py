@@ -210,7 +210,7 @@ def test_ten_pictures_fit_into_one_call(tmp_path: pathlib.Path, model: str, call
 
 
 def test_a_small_window_loses_no_picture(tmp_path: pathlib.Path) -> None:
-    """With a window of 8,000 tokens LlamaIndex may take more calls (four, since 0.14.25), and each picture is in one."""
+    """With a window of 8,000 tokens LlamaIndex may take more calls (four, in 0.14.25); each picture is in one."""
     with scripted("Colours.", context_window=8_000) as (llm, server):
         engine = RetrieverQueryEngine.from_args(Found(list(nodes(tmp_path, 10))), llm=llm, multimodal=True)
         engine.query("What is on these?")

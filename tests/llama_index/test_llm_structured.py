@@ -100,29 +100,30 @@ WAYS = [predicted, apredicted, streamed, astreamed, chatted, achatted, chat_stre
 @pytest.mark.parametrize("way", WAYS)
 def test_data_are_found_in_their_wrapping(way: Callable[[AIFS], Any]) -> None:
     """Fences, words around it and thoughts before it do not matter, however one asks."""
-    for text in WRAPPED.values():
-        with scripted(text) as (llm, server):
-            assert way(llm) == RECEIPT
-        assert len(server.requests) == 1
+    with scripted(*WRAPPED.values()) as (llm, server):
+        assert [way(llm) for _ in WRAPPED] == [RECEIPT] * len(WRAPPED)
+    assert len(server.requests) == len(WRAPPED)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_data_that_are_cut_off_are_an_error(way: Callable[[AIFS], Any]) -> None:
     """A cut is an error that keeps text and usage, also where what is there would fit; so are data that do not."""
-    for answer, status, words in (
+    cases: list[tuple[str | dict[str, Any], str, str]] = [
         ({"content": '{"shop": "Kiosk", "total": 12', "finish_reason": "length"}, "truncated", "max_tokens"),
         ({"content": WHOLE, "finish_reason": "length"}, "truncated", "cut off"),
         ('{"shop": "Kiosk", "total": 12', "failed", "cut off or damaged"),
         ('{"shop": "Kiosk"}', "failed", "total: Field required"),
         ("I cannot read it.", "failed", "no JSON"),
-    ):
-        text = answer if isinstance(answer, str) else answer["content"]
-        with scripted(answer) as (llm, _), pytest.raises(StructuredAnswerError, match=words) as caught:
-            way(llm)
-        reading = caught.value.reading
-        assert (reading.text, reading.status) == (text, status)
-        assert reading.usage.input_tokens > 0
-        assert reading.usage.output_tokens > 0
+    ]
+    with scripted(*(answer for answer, _, _ in cases)) as (llm, _):
+        for answer, status, words in cases:
+            with pytest.raises(StructuredAnswerError, match=words) as caught:
+                way(llm)
+            reading = caught.value.reading
+            text = answer if isinstance(answer, str) else answer["content"]
+            assert (reading.text, reading.status) == (text, status)
+            assert reading.usage.input_tokens > 0
+            assert reading.usage.output_tokens > 0
 
 
 def test_the_error_is_of_both_families() -> None:
@@ -150,6 +151,14 @@ def test_structured_answers_tell_their_usage() -> None:
     assert [len(request.images) for request in server.requests] == [1, 1, 0]
     # No template is made of messages: what has braces in it stays as it is.
     assert content(server.requests[0].body["messages"][0])[0]["text"] == "Fill {this} in."
+
+
+def test_a_structured_llm_keeps_secrets() -> None:
+    """What is stored of a structured LLM has the settings of the LLM inside, and neither its key nor its headers."""
+    with scripted(WHOLE, default_headers={"X-Secret": "swordfish"}, image_size=700) as (llm, server):
+        stored = json.dumps(llm.as_structured_llm(Receipt).to_dict())
+        assert not [secret for secret in ("swordfish", server.api_key) if secret in stored]
+    assert json.loads(stored)["llm"]["image_size"] == 700
 
 
 def test_objects_are_seen_while_they_grow() -> None:

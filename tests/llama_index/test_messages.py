@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     CacheControl,
     CachePoint,
     ChatMessage,
@@ -25,7 +26,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource, Node, NodeWithScore, TextNode
 
-from aifs_vision import ImageError, ImageFormatError, ImageNotFoundError, SettingsError
+from aifs_vision import BadRequestError, ImageError, ImageFormatError, ImageNotFoundError, SettingsError
 from llama_index_aifs import AIFS
 from tests.llama_index.scripts import content
 from tests.media import clip, pdf
@@ -200,6 +201,23 @@ def test_other_blocks_are_understood(server: Emulator) -> None:
     assert (sent[3]["content"], sent[3]["tool_calls"]) == (None, older)
 
 
+def test_what_is_no_picture_is_for_the_service_to_judge(server: Emulator, tmp_path: pathlib.Path) -> None:
+    """Recordings and other documents go to the service in the user turn, from tools too; it says what it takes."""
+    sheet = file(tmp_path, "sheet.csv", b"a;b")
+    blocks = [AudioBlock(audio=b"sound", format="wav"), DocumentBlock(path=sheet, document_mimetype="text/csv")]
+    blocks.append(DocumentBlock(url="data:text/csv;base64,YTti", title="other", document_mimetype="text/csv"))
+    with pytest.raises(BadRequestError, match="unknown part type"):
+        AIFS().chat([ChatMessage("Well?"), ChatMessage(role="tool", blocks=blocks)])
+    told = content(server.requests[0].body["messages"][2])
+    assert [part.get("text", part["type"]) for part in told] == [
+        *("Recording 1, from a tool:", "input_audio"),
+        *("Document 2, from a tool:", "file"),
+        *("Document 3, from a tool:", "file"),
+    ]
+    assert told[1]["input_audio"] == {"data": base64.b64encode(b"sound").decode(), "format": "wav"}
+    assert told[5]["file"]["filename"] == "other"
+
+
 def test_what_cannot_be_shown_is_an_error(server: Emulator, tmp_path: pathlib.Path) -> None:
     """What is no picture, gone, or at an address that nobody fetches, is an error before anything is sent."""
     llm, gone = AIFS(), file(tmp_path, "gone.png", PNG)
@@ -213,6 +231,7 @@ def test_what_cannot_be_shown_is_an_error(server: Emulator, tmp_path: pathlib.Pa
         (ImageBlock(), ImageFormatError, "path="),
         (VideoBlock(url="https://example.com/film.mp4"), ImageFormatError, "fetch it yourself"),
         (DocumentBlock(url="https://example.com/bill.pdf"), ImageFormatError, "fetch it yourself"),
+        (AudioBlock(url="https://example.com/song.mp3"), ImageFormatError, "fetch it yourself"),
     ]
     for given, kind, words in wrong:
         with pytest.raises(kind, match=words):
