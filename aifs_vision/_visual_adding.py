@@ -31,7 +31,7 @@ __all__ = ["Adding"]
 logger = logging.getLogger("aifs_vision")
 
 _AT_ONCE = 4  # files read, prepared and uploaded side by side
-_FIRST_PAUSE, _LONGEST_PAUSE, _LONGER = 0.25, 10.0, 1.5  # seconds between two looks at the ingestion, and their growth
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGER = 0.1, 10.0, 1.5  # seconds between two looks at the ingestion, and their growth
 _SHOWN_EVERY = 1.0  # seconds between two lines of progress
 _FATAL = (AuthenticationError, PermissionDeniedError)  # all that follows would fail alike
 _BY_RANK = ("completed", "in_progress", None)  # which of several files with one content is the one to keep

@@ -1,0 +1,313 @@
+"""Documents in the service's Visual RAG: uploaded once, waited for, found again as texts and page pictures."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import pickle
+import subprocess
+import sys
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+from aifs_vision import (
+    AIFSVisualRAGStore,
+    BadRequestError,
+    ImageFormatError,
+    ImageNotFoundError,
+    SettingsError,
+    prepare_images,
+)
+from tests.media import clip, pdf
+from tests.office import docx, html, pptx, zipped
+from tests.pages import english_page
+from tests.pictures import corner_names, corners, opened, saved, tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aifs_vision.emulator import Emulator
+
+PNG = saved(corners())
+CLOCK = "Upkeep of the tide clock came to 4,316 pounds in its first year."
+FLOAT = "Mussels grew on the chain of the float, which is made of cork."
+FERRY = "The ferry to Merrowhaven leaves at noon, but never on Sundays."
+
+
+def page(text: str) -> str:
+    """The content of a page of a PDF with this text."""
+    return f"BT /F1 8 Tf 10 60 Td ({text}) Tj ET"
+
+
+def asked(server: Emulator, method: str = "", end: str = "") -> list[str]:
+    """The requests so far, of a method, to paths that end so."""
+    return [
+        f"{request.method} {request.path}"
+        for request in server.requests
+        if request.method.startswith(method) and request.path.endswith(end)
+    ]
+
+
+def uploads(server: Emulator) -> list[str]:
+    """The names under which files were uploaded."""
+    return [r.body["filename"] for r in server.requests if (r.method, r.path) == ("POST", "/v1/files") and r.body]
+
+
+@pytest.fixture
+def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
+    """A store of its own name in the emulator, which recognises no text; dropped in the end."""
+    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
+    yield made
+    server.clear()
+    made.drop()
+
+
+# -- The round trip ----------------------------------------------------------------------------------------
+
+
+def test_from_documents_to_the_right_page(aifs_emulator: Emulator) -> None:
+    """Of two PDFs and a PNG the text and the picture of the right page come back, the picture ready for a message."""
+    store = AIFSVisualRAGStore("round trip", residency="germany")
+    ferries = pdf(page("All about gulls."), page(FERRY), width=400)
+    clock = pdf(page(CLOCK), "0 0 1 rg 0 0 400 100 re f", width=400)
+    scan = saved(english_page(pixels=1200).image)
+    added = store.add([("ferries.pdf", ferries), ("clock.pdf", clock), ("scan.png", scan)])
+    assert [(file.filename, file.status, file.change) for file in added] == [
+        ("ferries.pdf", "completed", "added"),
+        ("clock.pdf", "completed", "added"),
+        ("scan.png", "completed", "added"),
+    ]
+    (text, picture) = store.search("When does the ferry leave?", k=1, k_images=1)
+    assert (text.filename, text.page, text.modality, text.text) == ("ferries.pdf", 2, "text", FERRY)
+    assert (picture.filename, picture.page, picture.modality, picture.text) == ("ferries.pdf", 2, "image", "")
+    assert text.image_url is None
+    assert picture.image_url is not None
+    (prepared,) = prepare_images(picture.image_url, "gpt-4.1")
+    assert prepared.width == 834  # 400 points at 150 dots an inch
+    (scanned,) = store.search("What was wrong with the float, was it mussels?", k=1)
+    assert scanned.filename == "scan.png"
+    assert "mussels had grown" in " ".join(scanned.text.split())
+    assert {request.path.split("/")[1] for request in aifs_emulator.requests} == {"v1"}
+
+
+def test_hits_have_the_same_ids_in_every_process(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """An id is made of store, file, page, modality and content, whatever was asked, by whichever process."""
+    store.add(("clock.pdf", pdf(page(CLOCK), page(FLOAT), width=400)))
+    hits = store.search("clock", k=2, k_images=2)
+    again = store.search("float of cork", k=2, k_images=2)
+    assert {hit.id for hit in hits} == {hit.id for hit in again}
+    assert len({hit.id for hit in hits}) == 4
+    first = hits[0]
+    assert first.id.startswith(f"{store.name}:clock.pdf:1:text:")
+    script = f"""
+        from aifs_vision import AIFSVisualRAGStore
+        store = AIFSVisualRAGStore({store.name!r}, api_key={server.api_key!r}, base_url={server.base_url!r})
+        print(*(hit.id for hit in store.search("clock", k=2, k_images=2)), sep="\\n")
+    """
+    done = subprocess.run([sys.executable, "-c", inspect.cleandoc(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [hit.id for hit in hits]
+
+
+def test_texts_come_first_each_kind_with_the_best_first(store: AIFSVisualRAGStore) -> None:
+    """There are at most k passages and k_images pictures; their scores go down within each kind."""
+    store.add(("clock.pdf", pdf(page(CLOCK), page(FLOAT), page(FERRY), width=400)))
+    hits = store.search("float of cork", k=2, k_images=3)
+    assert [hit.modality for hit in hits] == ["text"] * 2 + ["image"] * 3
+    for modality in ("text", "image"):
+        scores = [hit.score for hit in hits if hit.modality == modality]
+        assert scores == sorted(scores, reverse=True)
+    assert hits[0].text == FLOAT
+
+
+def test_only_what_is_set_is_asked_for(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A number of 0 is not sent, and what was not asked for is not given."""
+    store.add(("clock.html", html(CLOCK)))
+    store.search("clock")
+    store.search("clock", k=0, k_images=2)
+    bodies = [request.body for request in server.requests if request.path.endswith("/search")]
+    assert bodies == [{"query": "clock", "top_k_texts": 4}, {"query": "clock", "top_k_images": 2}]
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [("", {}), (" ", {}), (7, {}), ("x", {"k": -1}), ("x", {"k": True}), ("x", {"k_images": 1.5}), ("x", {"k": 0})],
+)
+def test_questions_that_ask_for_nothing(
+    server: Emulator, store: AIFSVisualRAGStore, query: Any, numbers: dict[str, Any]
+) -> None:
+    """An empty question, and numbers that are none or ask for nothing, are an error before anything is sent."""
+    with pytest.raises(SettingsError, match="not possible"):
+        store.search(query, **numbers)
+    assert not server.requests
+
+
+# -- Once, and edited --------------------------------------------------------------------------------------
+
+
+def test_a_second_run_uploads_nothing(server: Emulator, store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """What the store has is found by its content, by any process and under any name, and not uploaded again."""
+    (tmp_path / "clock.html").write_bytes(html(CLOCK))
+    (tmp_path / "corners.png").write_bytes(PNG)
+    first = store.add(tmp_path)
+    server.clear()
+    other = AIFSVisualRAGStore(store.name, api_key=server.api_key, base_url=server.base_url)
+    again = other.add([tmp_path / "corners.png", ("renamed.html", html(CLOCK))])
+    assert [file.change for file in again] == ["unchanged", "unchanged"]
+    assert {file.id for file in again} == {file.id for file in first}
+    assert not asked(server, "POST")
+    assert len(server.requests) == 3
+
+
+def test_an_edited_file_replaces_its_old_version(server: Emulator, store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """The old version is found no more, and its file is deleted, once the new one is ingested; others stay."""
+    path = tmp_path / "report.html"
+    path.write_bytes(html(CLOCK))
+    (old, _) = store.add([path, ("other.html", html(FERRY))])
+    path.write_bytes(html(FLOAT))
+    (new,) = store.add(path)
+    assert (old.change, new.change) == ("added", "replaced")
+    assert {hit.text for hit in store.search("clock", k=9)} == {FLOAT, FERRY}
+    requests = asked(server)
+    deleted, attached = requests.index(f"DELETE /v1/files/{old.id}"), asked(server, "POST", "/files")[-1]
+    assert attached in requests[:deleted]
+    assert attached.replace("POST", "GET") in requests[requests.index(attached) : deleted]
+
+
+def test_the_old_version_stays_where_the_new_one_fails(store: AIFSVisualRAGStore) -> None:
+    """A version that cannot be ingested replaces nothing."""
+    store.add(("report.pdf", pdf(page(CLOCK), width=400)))
+    with pytest.raises(BadRequestError, match=r"could not ingest 'report\.pdf'"):
+        store.add(("report.pdf", b"%PDF-1.7 cut off"))
+    assert [hit.text for hit in store.search("clock")] == [CLOCK]
+
+
+def test_equal_contents_are_uploaded_once(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """Two sources with the same content are one file in the store, also when they come side by side."""
+    files = store.add([(f"{number}.html", html(CLOCK)) for number in range(6)])
+    assert len({file.id for file in files}) == len(uploads(server)) == 1
+    assert [file.change for file in files].count("added") == 1
+    assert len(store.files()) == 1
+
+
+def test_files_of_one_name_in_two_folders_are_two(store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """What replaces what goes by the source as it was given, not by the name in its folder alone."""
+    for folder, text in (("a", CLOCK), ("b", FLOAT)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "report.html").write_bytes(html(text))
+    store.add(tmp_path / "a")
+    (second,) = store.add(tmp_path / "b")
+    assert second.change == "added"
+    assert [hit.filename for hit in store.search("clock")] == ["report.html"] * 2
+    assert len({hit.id for hit in store.search("clock")}) == 2
+
+
+def test_two_stores_do_not_share_files(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """Dropping one store leaves the equal file of another one where it is."""
+    other = AIFSVisualRAGStore(f"{store.name} 2", api_key=server.api_key, base_url=server.base_url)
+    for each in (store, other):
+        each.add(("clock.html", html(CLOCK)))
+    other.drop()
+    assert [hit.text for hit in store.search("clock")] == [CLOCK]
+    assert other.files() == []
+
+
+# -- What is taken -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (pdf(page(CLOCK)), ".pdf"),
+        (docx(CLOCK), ".docx"),
+        (pptx(CLOCK), ".pptx"),
+        (html(CLOCK), ".html"),
+        (PNG, ".png"),
+        (saved(corners(), "JPEG"), ".png"),
+        (saved(corners(), "WEBP"), ".png"),
+        (tiff([corners()]), ".png"),
+        (tiff([corners(), corners()]), ".pdf"),
+    ],
+    ids=["PDF", "DOCX", "PPTX", "HTML", "PNG", "JPEG", "WebP", "TIFF", "TIFF of two pages"],
+)
+def test_formats_are_told_by_content(server: Emulator, store: AIFSVisualRAGStore, data: bytes, suffix: str) -> None:
+    """Each format is uploaded as what it is, whatever it is called; other pictures become PNG, or PDF with pages."""
+    (file,) = store.add(("wrongly called.pdf", data))
+    (name,) = uploads(server)
+    assert name.startswith("wrongly called.pdf.aifs-")
+    assert name.endswith(suffix)
+    assert (file.filename, file.status) == ("wrongly called.pdf", "completed")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (("a.pdf", b"just a text"), "a text file"),
+        (("a.xlsx", zipped({"xl/workbook.xml": "<x/>"})), "Office document"),
+        (("a.png", b""), "empty"),
+        (("a.mp4", clip([corners()], frames=2)), "video"),
+        (("a.html", b"no markup"), "a text file"),
+        (("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "SVG"),
+        ("https://example.com/a.pdf", "not fetched"),
+        ("s3://bucket/a.pdf", "not fetched"),
+    ],
+)
+def test_other_files_are_refused(server: Emulator, store: AIFSVisualRAGStore, source: Any, words: str) -> None:
+    """What is none of these formats is not uploaded, and the error says what it is and what is taken."""
+    with pytest.raises(ImageFormatError, match=r"Visual RAG takes PDF, PPTX, DOCX, HTML and PNG") as caught:
+        store.add(source)
+    assert words in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # noqa: S301 - our own
+    assert not uploads(server)
+
+
+def test_pictures_lose_their_metadata_and_documents_keep_theirs(store: AIFSVisualRAGStore) -> None:
+    """A photo is sent upright and without what its camera wrote; what comes back is a PNG of it."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8825] = 6, {1: "N"}
+    store.add(
+        [("photo.jpg", saved(corners(), "JPEG", quality=95, exif=exif)), ("map.png", saved(corners(), exif=exif))]
+    )
+    for hit in store.search("a picture", k=0, k_images=2):
+        data = b64decode((hit.image_url or "").removeprefix("data:image/png;base64,"))
+        assert (opened(data).size, dict(opened(data).getexif())) == ((40, 60), {})
+        assert corner_names(opened(data)) == ["yellow", "red", "lime", "blue"]
+
+
+def test_pages_of_a_picture_keep_their_numbers(store: AIFSVisualRAGStore) -> None:
+    """A TIFF of several pages becomes a PDF: each page is found with its number."""
+    pages = [Image.new("RGB", (200, 100), colour) for colour in ("red", "green", "blue")]
+    store.add(("pages.tif", tiff(pages)))
+    (hit,) = store.search("a picture, mainly blue", k=0, k_images=1)
+    assert (hit.filename, hit.page) == ("pages.tif", 3)
+
+
+def test_sources_of_every_kind(store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """Paths, bytes, data URIs, file objects and PIL images are taken, each read once."""
+    path = tmp_path / "a.html"
+    path.write_bytes(html(CLOCK))
+    given: list[Any] = [str(path), html(FLOAT), io.BytesIO(PNG), Image.new("L", (30, 20), 99), "data:text/html,<html>x"]
+    files = store.add(given)
+    assert {file.change for file in files} == {"added"}
+    assert files[0].source == str(path)
+    assert len(store.files()) == 5
+    with pytest.raises(TypeError, match="int is not an image source"):
+        store.add([7])  # type: ignore[list-item]
+
+
+def test_a_folder_is_its_files(store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """Below a folder everything that can be added is, hidden files and other formats left out; an empty one is said."""
+    (tmp_path / "deep" / ".hidden").mkdir(parents=True)
+    for name in ("b.HTML", "deep/a.htm", "deep/.hidden/c.html", ".d.html", "notes.txt"):
+        (tmp_path / name).write_bytes(html(name))
+    (tmp_path / "corners.jpeg").write_bytes(saved(corners(), "JPEG"))
+    assert [file.filename for file in store.add(tmp_path)] == ["b.HTML", "corners.jpeg", "a.htm"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageNotFoundError, match="Visual RAG takes"):
+        store.add(tmp_path / "empty")
+    with pytest.raises(ImageNotFoundError, match="no such file"):
+        store.add(tmp_path / "missing.pdf")
