@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +15,6 @@ from aifs_vision._typed import DataMismatch, data_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic import BaseModel
-
     from aifs_vision._readings import Status
     from aifs_vision._tasks import Task
 
@@ -27,6 +26,8 @@ _FINISHED = frozenset({"stop", "end_turn", "stop_sequence", "eos"})
 _CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 _STOPPED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})
 _MOST_OF_NOTHING = {True: 80, False: 600}  # characters said of a blank page: where its text is wanted, and else
+
+_THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)  # of hosts that leave them in the text
 
 Remedy = Literal["", "again", "room", "temperature", "repair"]
 
@@ -42,6 +43,7 @@ class Verdict:
         reason: why the status is not a result; "" where it is.
         remedy: what is worth trying once more: just "again", with more "room" for the answer, at another
             "temperature", as a "repair" of the data; "" where nothing is.
+        silent: whether the model said nothing at all, not even that there is nothing.
     """
 
     status: Status
@@ -49,6 +51,7 @@ class Verdict:
     data: Any = None
     reason: str = ""
     remedy: Remedy = ""
+    silent: bool = False
 
 
 def judge(answer: Any, task: Task, *, blank: bool = False, before: str = "") -> Verdict:
@@ -70,14 +73,27 @@ def judge(answer: Any, task: Task, *, blank: bool = False, before: str = "") -> 
         if text is None:
             raise UnexpectedAnswerError(f"The model answered without a text; its message has {_names(message)}")
         if task.schema is not None:
-            return _typed(text, task.schema)
-        status, reason, remedy = _said(text, task, blank=blank)
-    return Verdict(status=status, text="" if status == "empty" else text or "", reason=reason, remedy=remedy)
+            return _typed(text, task, blank=blank)
+        status, reason = _said(text, task, blank=blank)
+    if status == "empty":
+        return Verdict(status="empty", text="", remedy="" if text else "again", silent=not text)
+    return Verdict(status=status, text=text or "", reason=reason, remedy=remedy)
 
 
 def says_much(verdict: Verdict, task: Task) -> bool:
     """Whether a result says more than anybody could of a blank page."""
-    return verdict.status == "ok" and task.schema is None and len(verdict.text) > _MOST_OF_NOTHING[task.transcribes]
+    if verdict.data is not None:
+        return _letters_in(verdict.data.model_dump()) > _MOST_OF_NOTHING[True]
+    return verdict.status == "ok" and len(verdict.text) > _MOST_OF_NOTHING[task.transcribes]
+
+
+def _letters_in(data: Any) -> int:
+    """Characters of all texts and numbers in data, at whatever depth."""
+    if isinstance(data, dict):
+        return sum(map(_letters_in, data.values()))
+    if isinstance(data, (list, tuple, set)):
+        return sum(map(_letters_in, data))
+    return 0 if data is None or isinstance(data, bool) else len(str(data))
 
 
 def _stopped(
@@ -100,30 +116,35 @@ def _stopped(
     return "ok", "", ""
 
 
-def _said(text: str, task: Task, *, blank: bool) -> tuple[Status, str, Remedy]:
+def _said(text: str, task: Task, *, blank: bool) -> tuple[Status, str]:
     """What a finished text is worth."""
     bare = text.strip("\"'`*. \n").lower()
     if not bare or bare == NO_TEXT or (task.transcribes and says_no_text(text)):
         # A blank page is a fact only where the task says what to answer to one.
         if NO_TEXT in task.prompt:
-            return "empty", "", "" if bare else "again"
+            return "empty", ""
         if not bare:
             raise UnexpectedAnswerError("The model answered with nothing")
-    if is_refusal(text):
-        return "refused", text, ""
+    if is_refusal(text, transcribed=task.transcribes):
+        return "refused", text
     if blank and len(text) > _MOST_OF_NOTHING[task.transcribes]:
-        return "invented", f"{len(text)} characters were said of a page that is blank", ""
-    return "ok", "", ""
+        return "invented", f"{len(text)} characters were said of a page that is blank"
+    return "ok", ""
 
 
-def _typed(text: str, schema: type[BaseModel]) -> Verdict:
+def _typed(text: str, task: Task, *, blank: bool) -> Verdict:
+    schema = task.schema
+    assert schema is not None  # noqa: S101 - asked by the only caller
     try:
-        return Verdict(status="ok", text=text, data=data_of(text, schema))
+        verdict = Verdict(status="ok", text=text, data=data_of(text, schema))
     except DataMismatch as error:
         if "{" not in text and is_refusal(text):
             return Verdict(status="refused", text=text, reason=text)
         reason = f"the answer does not fit {schema.__name__} ({error})"
         return Verdict(status="failed", text=text, reason=reason, remedy="repair")
+    if blank and says_much(verdict, task):
+        return Verdict(status="invented", text=text, reason="more data than there can be on a page that is blank")
+    return verdict
 
 
 def _choice_of(answer: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -143,7 +164,10 @@ def _text_of(message: Mapping[str, Any]) -> str | None:
     if isinstance(content, list):
         texts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
         content = "".join(texts) if texts else None
-    return content.strip() if isinstance(content, str) else None
+    if not isinstance(content, str):
+        return None
+    whole = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate is no letter
+    return _THOUGHTS.sub("", whole, count=1).strip()
 
 
 def _names(found: Any) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "ServiceError",
     "UnexpectedAnswerError",
     "error_of_status",
+    "is_filtered",
     "is_used_up",
 ]
 
@@ -38,6 +39,7 @@ class APIError(AIFSError):
         status: the HTTP status, or None where there was no answer.
         detail: the service's own words, from either of its two body shapes; "" where it had none.
         request_id: what the service calls this request, or None.
+        code: the service's own name of the error; "" where it has none.
         attempts: how many requests were sent for it.
         unanswered: of these, how many the service may have worked on, and bill, though no whole answer came.
         waited: seconds that limits have held them up.
@@ -52,7 +54,7 @@ class APIError(AIFSError):
         words = f": {detail}" if detail else ""
         number = f" (request {request_id})" if request_id else ""
         super().__init__(f"{what}{words}{number}.{' ' if self.remedy else ''}{self.remedy}")
-        self.detail, self.status, self.request_id = detail, status, request_id
+        self.detail, self.status, self.request_id, self.code = detail, status, request_id, ""
         self.attempts, self.unanswered, self.waited = 1, 0, 0.0
         self._brief = f"{what}{number}"
 
@@ -144,22 +146,36 @@ _TOO_LONG = re.compile(
     r"|too many (?:input )?tokens|exceeds? the (?:maximum|model)[^.]{0,40}tokens",
     re.IGNORECASE,
 )
-_USED_UP = re.compile(r"insufficient[_ ]quota|billing|exceeded your current quota|credit balance", re.IGNORECASE)
+_FILTERED = re.compile(r"content_filter|content management policy|ResponsibleAIPolicy", re.IGNORECASE)
+_USED_UP = re.compile(
+    r"insufficient[_ ](?:quota|credits?|balance)|billing_(?:hard_limit_reached|not_active)|credit balance",
+    re.IGNORECASE,
+)
+_MAYBE_USED_UP = re.compile(r"billing|exceeded your current quota", re.IGNORECASE)  # words of ordinary limits, too
 
 
-def is_used_up(body: str) -> bool:
-    """Whether a 429 says that a quota or credit is used up, which no waiting helps against."""
-    return _USED_UP.search(body) is not None
+def is_filtered(error: BadRequestError) -> bool:
+    """Whether a host refuses a question since its content filter does, as Azure's does."""
+    return _FILTERED.search(f"{error.code} {error.detail}") is not None
 
 
-def error_of_status(status: int, *, detail: str, code: str = "", request_id: str | None, asked: str) -> APIError:
+def is_used_up(body: str, *, waiting_helps: bool) -> bool:
+    """Whether a 429 says that a quota or credit is used up; not where it says when to come back."""
+    return bool(_USED_UP.search(body) or (not waiting_helps and _MAYBE_USED_UP.search(body)))
+
+
+def error_of_status(
+    status: int, *, detail: str, code: str = "", request_id: str | None, asked: str, waiting_helps: bool = False
+) -> APIError:
     """The error for an HTTP status that is not a success; `asked` says what was asked of whom."""
     kind = _BY_STATUS.get(status) or (ServiceError if status >= _SERVER_ERRORS else BadRequestError)
     if status in {_REFUSED, _INVALID} and _TOO_LONG.search(f"{code} {detail}"):
         kind = ContextLengthError
-    if status == _TOO_MANY and is_used_up(f"{code} {detail}"):
+    if status == _TOO_MANY and is_used_up(f"{code} {detail}", waiting_helps=waiting_helps):
         kind = QuotaExceededError
-    return kind(f"HTTP {status} for {asked}", detail=detail, status=status, request_id=request_id)
+    error = kind(f"HTTP {status} for {asked}", detail=detail, status=status, request_id=request_id)
+    error.code = code
+    return error
 
 
 class AnswerError(AIFSError):

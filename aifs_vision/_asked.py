@@ -52,7 +52,7 @@ def cost_of(asked: Mapping[str, Any], card: ModelCard) -> Cost:
 
 def _parts(asked: Mapping[str, Any]) -> Iterator[str | dict[str, Any]]:
     """The texts and content parts of a chat or embedding request."""
-    contents = [message.get("content") for message in asked.get("messages", []) if isinstance(message, dict)]
+    contents = [message.get("content") for message in asked.get("messages") or () if isinstance(message, dict)]
     for content in [*contents, asked.get("input"), asked.get("prompt")]:
         for part in content if isinstance(content, list) else [content]:
             if isinstance(part, (str, dict)):

@@ -84,6 +84,18 @@ class Budget:
             raise waiting.refused
         return Reserved(most)
 
+    def add(self, reserved: Reserved, most: float) -> None:
+        """Reserves more for a request that is sent once more; nobody waits for that who holds something already.
+
+        Raises:
+            BudgetError: it does not fit.
+        """
+        with self._lock:
+            if not self._fits(most):
+                raise BudgetError(self.max_cost, self.spent, most)
+            self._reserved += most
+            reserved.most += most
+
     @contextmanager
     def settling(self, reserved: Reserved) -> Iterator[Reserved]:
         """Books `reserved.cost` at the end of the block, instead of what was reserved."""

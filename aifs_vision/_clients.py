@@ -11,7 +11,7 @@ import httpx
 from aifs_vision._asked import asked_by, cost_of
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
-from aifs_vision._exchange import connection_error, headers_of, refusal
+from aifs_vision._exchange import bare, connection_error, headers_of, refusal
 from aifs_vision._interview import Way
 from aifs_vision._limits import Limits
 from aifs_vision._loop import call, call_async, home
@@ -147,7 +147,8 @@ class _Bridge:
         name = f"{way.model!r} at {way.settings.base_url}" if way.model else url
         own = httpx.Request(request.method, url, headers=self._headers(request, asked), content=body)
         call = Call(
-            line=line_of(way.settings, way.model, way.limits),
+            line=line_of(way.settings, way.model),
+            limits=way.limits,
             cost=cost_of(asked, way.card),
             timeout=self._timeout(request),
             stream=asked.get("stream") is True,
@@ -156,7 +157,7 @@ class _Bridge:
         try:
             answer = await send(own, call)
         except httpx.RequestError as error:
-            raise connection_error(error, name) from error.with_traceback(None)
+            raise connection_error(error, name, way.settings) from bare(error, own)
         if answer.is_closed and not answer.is_success:
             answer.extensions[_ERROR] = refusal(answer, name, way.settings)
         return answer

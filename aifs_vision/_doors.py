@@ -19,10 +19,17 @@ class Named(Protocol):
 
 
 class Door:
-    """What is known of a way: failures in a row, how often it was shut since it last was not, and until when it is."""
+    """What is known of a way.
+
+    Attributes:
+        failures: in a row, and the `last` of them.
+        times: how often it was shut since it last was not.
+        shut_until: when it may be tried again.
+    """
 
     def __init__(self) -> None:
         self.failures, self.times, self.shut_until = 0, 0, 0.0
+        self.last: BaseException | None = None
 
 
 def door_of(way: Named) -> Door:

@@ -14,7 +14,7 @@ from aifs_vision._errors import ResidencyError, SettingsError, SeveralPagesError
 from aifs_vision._estimate import Estimate, Estimator, estimate_of
 from aifs_vision._folders import Spread
 from aifs_vision._guards import ImageLimits
-from aifs_vision._interview import Way
+from aifs_vision._interview import Spent, Way
 from aifs_vision._limits import Limits
 from aifs_vision._listing import list_models
 from aifs_vision._loop import call, call_async
@@ -283,7 +283,7 @@ class Vision:
         opened = await asyncio.get_running_loop().run_in_executor(None, reader.open, source)
         if len(opened) > 1:
             raise SeveralPagesError(opened[0].source, len(opened))
-        reading = await reader.read(opened[0])
+        reading = await reader.read(opened[0], Spent())
         if reading.error is not None:
             raise reading.error
         return reading

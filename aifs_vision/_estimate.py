@@ -14,8 +14,6 @@ from aifs_vision._reader import FrameReader
 from aifs_vision._readings import ModelUse, Reading, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aifs_vision._frames import Frame
     from aifs_vision._images import PreparedImage
     from aifs_vision._interview import Spent, Way
@@ -67,7 +65,7 @@ class Estimator(FrameReader):
 
     _seen: set[str] = field(default_factory=set)
 
-    async def read(self, frame: Frame, wanted: Callable[[], bool] = lambda: True) -> Reading:
+    async def read(self, frame: Frame, spent: Spent) -> Reading:
         """The reading that there would be, as far as its figures go."""
         way = self.ways[0]
         if self.recall is not None and frame.sha256 is not None:
@@ -76,7 +74,7 @@ class Estimator(FrameReader):
             self._seen.add(key)
             if seen or await self.recall.has(key):
                 return self._reading(frame, way, status="ok", cached=True)
-        return await super().read(frame, wanted)
+        return await super().read(frame, spent)
 
     def plans(self, frame: Frame, way: Way, task: Task, manner: Manner) -> list[tuple[PreparedImage, Plan]]:
         """What would be sent for a frame, with answers as long as the print on it."""
@@ -88,7 +86,7 @@ class Estimator(FrameReader):
         return plans
 
     async def _read(self, frame: Frame, way: Way, spent: Spent) -> Reading:
-        line = line_of(way.settings, way.model, way.limits)
+        line = line_of(way.settings, way.model)
         for _, request in await self._prepared(frame, way, self.task):
             expected = line.governor.expected(request.cost)
             used = Usage(input_tokens=round(expected.input_tokens), output_tokens=round(expected.output_tokens))

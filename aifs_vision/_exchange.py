@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,22 @@ from aifs_vision._api_errors import (
     UnexpectedAnswerError,
     error_of_status,
 )
+from aifs_vision._hints import retry_hint
 from aifs_vision._transport import Call, line_of, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aifs_vision._limits import Cost, Limits
     from aifs_vision._settings import Settings
 
-__all__ = ["Told", "connection_error", "exchange", "headers_of", "refusal"]
+__all__ = ["Told", "bare", "connection_error", "exchange", "headers_of", "refusal"]
 
 _OK = 200
 _WORDS_SHOWN = 500  # characters
-_DATA = re.compile(r"(?:data:[\w/+.-]*;base64,)?[A-Za-z0-9+/]{80,}={0,2}|data:[\w/+.-]*;base64,[A-Za-z0-9+/=]*")
+# Base64 of some length, also in lines of the usual 64 or 76 characters, and whatever calls itself that.
+_DATA = re.compile(
+    r"(?:data:[\w/+.-]*;base64,\s*)?(?:[A-Za-z0-9+/]{60,}\s+)*[A-Za-z0-9+/]{60,}(?:\s+[A-Za-z0-9+/]+(?===?))?={0,2}"
+    r"|data:[\w/+.-]*;base64,[A-Za-z0-9+/=]*"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +59,20 @@ async def exchange(
     limits: Limits,
     cost: Cost,
     body: bytes | None = None,
-    patience: float | None = None,
-    wanted: Callable[[], bool] = lambda: True,
+    **more: Any,
 ) -> tuple[Any, Told]:
-    """The JSON of the answer, and what it took; called on the loop.
+    """The JSON of the answer, and what it took; called on the loop. `more` is for the `Call`.
 
     Raises:
         APIError: no answer, a refusal, or a success that is not JSON; `attempts` and `waited` say what it took.
     """
     asked = f"{model!r} at {settings.base_url}" if model else url
     request = httpx.Request(method, url, headers=headers_of(settings), content=body)
-    line = line_of(settings, model, limits)
+    line = line_of(settings, model)
     try:
-        response = await send(
-            request, Call(line=line, cost=cost, timeout=settings.timeout, patience=patience, wanted=wanted)
-        )
+        response = await send(request, Call(line=line, limits=limits, cost=cost, timeout=settings.timeout, **more))
     except httpx.RequestError as error:
-        raise _counted(connection_error(error, asked), request) from error.with_traceback(None)
+        raise _counted(connection_error(error, asked, settings), request) from bare(error, request)
     if response.status_code != _OK:
         raise _counted(refusal(response, asked, settings), request)
     told, answer = request.extensions, response.extensions["json"]
@@ -97,9 +98,15 @@ def _counted(error: APIError, request: httpx.Request) -> APIError:
     return error
 
 
-def connection_error(error: httpx.RequestError, asked: str) -> APIError:
+def bare(error: httpx.RequestError, request: httpx.Request) -> httpx.RequestError:
+    """The error without what was sent, which has the key and the picture in it, and without its traceback."""
+    error.request = httpx.Request(request.method, request.url)
+    return error.with_traceback(None)
+
+
+def connection_error(error: httpx.RequestError, asked: str, settings: Settings) -> APIError:
     """The error of the tree for a request that got no answer."""
-    words = str(error) or type(error).__name__
+    words = _hidden(str(error) or type(error).__name__, settings)
     if isinstance(error, httpx.DecodingError):
         return UnexpectedAnswerError(f"Unexpected answer from {asked}", detail=words)
     if isinstance(error, httpx.TimeoutException):
@@ -109,12 +116,16 @@ def connection_error(error: httpx.RequestError, asked: str) -> APIError:
 
 def refusal(response: httpx.Response, asked: str, settings: Settings) -> APIError:
     """The error of the tree for an answer that is a refusal."""
+    body = response.content.decode("utf-8", "replace")  # what its headers call the encoding may be anything
+    number = response.headers.get("x-request-id")
+    hint = retry_hint(response.headers, response.content, wall_clock=time.time())
     return error_of_status(
         response.status_code,
-        code=_code_of(response.text),
-        detail=_hidden(_words_of(response.text), settings),
-        request_id=response.headers.get("x-request-id"),
+        code=_code_of(body),
+        detail=_hidden(_words_of(body), settings),
+        request_id=None if number is None else _hidden(number, settings),
         asked=asked,
+        waiting_helps=hint is not None,
     )
 
 

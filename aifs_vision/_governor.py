@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aifs_vision._hints import Standing
     from aifs_vision._limits import Limits
+    from aifs_vision._throttle import Cause
 
 __all__ = ["Governor", "Permit"]
 
@@ -196,14 +197,32 @@ class Governor:
         )
 
     def accepted(self, permit: Permit) -> None:
-        """The service has let it in, whatever it answers."""
+        """The service has let it in, and answered."""
         self._throttle.accepted(permit.sent, self._clock())
 
     def refused(self, permit: Permit, hint: float | None) -> None:
         """A 429: nobody sends for so many seconds, or until one alone has found the service open again."""
-        self._input.spend(-permit.reserved.input_tokens)  # it has read nothing, and written nothing
-        self._output.spend(-permit.reserved.output_tokens)
+        self._refund(permit)
         self._throttle.refused(permit.sent, self._clock(), hint)
+
+    def failed(self, permit: Permit, item: int, hint: float | None, *, unread: bool) -> bool:
+        """A failure of the service or of the connection, before it was read or after; whether it is the service's.
+
+        Several in a row, of several items, are a pause for everybody, like a refusal.
+        """
+        if unread:
+            self._refund(permit)
+        return self._throttle.failed(item, permit.sent, self._clock(), hint)
+
+    @property
+    def closed(self) -> tuple[Cause | None, float]:
+        """Why nothing is let in, and for how many seconds; (None, 0.0) while it is."""
+        return self._throttle.cause, self._throttle.closed_for(self._clock())
+
+    def _refund(self, permit: Permit) -> None:
+        """It has read nothing, and written nothing."""
+        self._input.spend(-permit.reserved.input_tokens)
+        self._output.spend(-permit.reserved.output_tokens)
 
     def heard(self, permit: Permit, told: Iterable[Standing]) -> None:
         """What headers tell: it only ever lowers what may be sent; that of older requests is no news."""

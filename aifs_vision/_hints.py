@@ -32,20 +32,28 @@ class Standing:
     reset: float
 
 
-def standings(headers: Mapping[str, str]) -> list[Standing]:
-    """The budgets that `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` tell of, where all three make sense."""
+def standings(headers: Mapping[str, str], *, wall_clock: float) -> list[Standing]:
+    """The budgets that `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` tell of, where all three make sense.
+
+    `wall_clock` is the time in seconds since the epoch, for resets that are moments.
+    """
     told = []
     for kind in _KINDS:
         limit, remaining = (_number(headers.get(f"x-ratelimit-{name}-{kind}")) for name in ("limit", "remaining"))
-        reset = _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
+        reset = _seconds(headers.get(f"x-ratelimit-reset-{kind}", ""), wall_clock)
         if limit and remaining is not None and reset is not None and remaining <= limit:
             told.append(Standing(kind=kind, limit=limit, remaining=remaining, reset=reset))
     return told
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
-_IN_BODY = re.compile(rb"(?:try again in|retryDelay\"?\s*:\s*\"?)\s*((?:\d+(?:\.\d+)?\s*(?:ms|s|m|h)\s*)+)")
+_UNITS = r"(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)\b"
+_DURATION = re.compile(rf"(\d+(?:\.\d+)?)\s*({_UNITS})")
+_IN_BODY = re.compile(
+    rf"(?:(?:try again|retry) (?:in|after)|retryDelay\"?\s*:\s*\"?)\s*((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)", re.IGNORECASE
+)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOMENT, _MILLISECONDS = 1e9, 1e12  # seconds and milliseconds since the epoch, and no durations, from here on
+_LONGEST_RESET = 86_400.0  # seconds; what is said to take longer than a day is a mistake
 
 
 def retry_hint(headers: Mapping[str, str], body: bytes, *, wall_clock: float) -> float | None:
@@ -56,8 +64,8 @@ def retry_hint(headers: Mapping[str, str], body: bytes, *, wall_clock: float) ->
     time in seconds since the epoch, for dates.
     """
     hint = _header_hint(headers, wall_clock)
-    if hint is None and (found := _IN_BODY.search(body)):
-        hint = _duration(found[1].decode())
+    if hint is None and (found := _IN_BODY.search(body.decode("utf-8", "replace"))):
+        hint = _duration(found[1])
     return None if hint is None else min(max(0.0, hint), LONGEST_HINT)
 
 
@@ -65,17 +73,17 @@ def _header_hint(headers: Mapping[str, str], wall_clock: float) -> float | None:
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     if (after := headers.get("retry-after")) is not None:
-        if (seconds := _number(after)) is not None:
+        if (seconds := _seconds(after, wall_clock)) is not None:
             return seconds
         try:
             return parsedate_to_datetime(after).timestamp() - wall_clock
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     resets = [
         duration
         for kind in _KINDS
         if headers.get(f"x-ratelimit-remaining-{kind}") == "0"
-        and (duration := _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))) is not None
+        and (duration := _seconds(headers.get(f"x-ratelimit-reset-{kind}", ""), wall_clock)) is not None
     ]
     return max(resets, default=None)
 
@@ -88,9 +96,21 @@ def _number(text: str | None) -> float | None:
     return value if value is not None and 0 <= value < float("inf") else None
 
 
+def _seconds(text: str, wall_clock: float) -> float | None:
+    """The seconds of a duration, or until a moment that is given as a Unix time; None for neither."""
+    value = _number(text)
+    if value is None:
+        value = _duration(text)
+    elif value >= _MOMENT:
+        value = max(0.0, value / (1000 if value >= _MILLISECONDS else 1) - wall_clock)
+    return value if value is not None and value <= _LONGEST_RESET else None
+
+
 def _duration(text: str) -> float | None:
-    """Seconds of "3s", "1m2.5s", "372ms" or "7"."""
-    if (plain := _number(text)) is not None:
-        return plain
-    parts = _DURATION.findall(text)
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in parts) if parts else None
+    """Seconds of "3s", "1m2.5s", "372ms" or "26 seconds"."""
+    parts = _DURATION.findall(text.lower())
+    return (
+        sum(float(amount) * _SECONDS["ms" if unit.startswith(("ms", "milli")) else unit[0]] for amount, unit in parts)
+        if parts
+        else None
+    )

@@ -7,21 +7,30 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._answers import Verdict, judge, says_much
-from aifs_vision._api_errors import APIError, BadRequestError, BudgetError, UnexpectedAnswerError
+from aifs_vision._api_errors import (
+    APIError,
+    BadRequestError,
+    BudgetError,
+    QuotaExceededError,
+    UnexpectedAnswerError,
+    is_filtered,
+)
 from aifs_vision._doors import is_open
 from aifs_vision._exchange import exchange
-from aifs_vision._ink import looks_blank
+from aifs_vision._ink import letters_on, looks_blank
 from aifs_vision._line import line_of
 from aifs_vision._loop import home
 from aifs_vision._plan import Manner, plan
 from aifs_vision._readings import ModelUse, Usage
 from aifs_vision._tracing import asking
+from aifs_vision._transport import OUTAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aifs_vision._budget import Budget
     from aifs_vision._catalogue import ModelCard
+    from aifs_vision._errors import AIFSError
     from aifs_vision._exchange import Told
     from aifs_vision._images import PreparedImage
     from aifs_vision._limits import Limits
@@ -36,6 +45,8 @@ _TEMPERATURES = (
     0.3,
     0.8,
 )  # for an answer that ran in circles, one after the other (olmOCR's ladder goes from 0.1 to 1)
+_PRINTED = 40  # letters that a picture seems to have, of which no model may say nothing at all
+_OUTAGE = 10.0  # seconds for which everything may fail before the model that stands in is asked
 _SIMPLER: dict[Form, Form] = {"schema": "object", "object": "prompt"}
 _OF_FORM = ("response_format", "json_schema", "json_object", "structured output", "guided")
 
@@ -65,13 +76,13 @@ class Way:
 class Spent:
     """What the requests of one reading took, by model, and the seconds that limits have held them up.
 
-    `wanted` tells whether another one still has a reason.
+    `ended` gives what has ended the run meanwhile, if something has: then nothing more is asked.
     """
 
-    def __init__(self, wanted: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, ended: Callable[[], AIFSError | None] = lambda: None) -> None:
         self.models: dict[str, ModelUse] = {}
         self.waited = 0.0
-        self.wanted = wanted
+        self.ended = ended
 
     @property
     def total(self) -> ModelUse:
@@ -125,6 +136,8 @@ class Interview:
             try:
                 verdict = self._best = await self._asked(request)
             except BadRequestError as error:
+                if is_filtered(error):
+                    return Verdict(status="filtered", text="", reason=error.detail)
                 manner = self._simpler(request.manner, error)
                 if manner is None:
                     return self._best_after(error)
@@ -184,24 +197,33 @@ class Interview:
             span.answered(answer, attempts)
             before = self._best.text if self._best else ""
             verdict = judge(answer, self._task, before=before)
-        if self._image.data and says_much(verdict, self._task):
-            on_cpu = asyncio.get_running_loop().run_in_executor
-            if await on_cpu(home().cpu, looks_blank, self._image.data):
-                return judge(answer, self._task, blank=True, before=before)
+        data, on_cpu = self._image.data, asyncio.get_running_loop().run_in_executor
+        if data and verdict.silent and await on_cpu(home().cpu, letters_on, data) > _PRINTED:
+            raise UnexpectedAnswerError("The model answered with nothing, though there is print on the picture")
+        if data and says_much(verdict, self._task) and await on_cpu(home().cpu, looks_blank, data):
+            return judge(answer, self._task, blank=True, before=before)
         return verdict
 
     async def _paid(self, request: Plan, budget: Budget) -> tuple[Any, int]:
         """An answer for which there is money; what broke on its way is booked as if it had come."""
-        line = line_of(self._way.settings, self._way.model, self._way.limits)
+        line = line_of(self._way.settings, self._way.model)
         expected = line.governor.expected(request.cost)
         usual = self._cost(expected.input_tokens, expected.output_tokens)
         most = self._cost(max(request.most.input_tokens, expected.input_tokens), request.most.output_tokens)
+
+        async def again() -> None:
+            budget.add(reserved, most)  # what broke may be billed, and so may the next one
+
         with budget.settling(await budget.reserve(most)) as reserved:
             reserved.cost = 0.0  # what is refused costs nothing
+            before = self._spent.total.attempts
             try:
-                answer, told = await self._answer(request)
+                answer, told = await self._answer(request, again)
             except APIError as error:
                 reserved.cost = error.unanswered * usual
+                raise
+            except (BudgetError, asyncio.CancelledError):  # what was sent last may still be worked on
+                reserved.cost = usual * (self._spent.total.attempts - before)
                 raise
             used = Usage.of(answer)
             reserved.cost = told.unanswered * usual + (self._cost(used.input_tokens, used.output_tokens) or most)
@@ -210,9 +232,10 @@ class Interview:
     def _cost(self, read: float, written: float) -> float:
         return self._way.card.cost_eur(round(read), round(written)) or 0.0
 
-    async def _answer(self, request: Plan) -> tuple[Any, Told]:
+    async def _answer(self, request: Plan, again: Callable[[], Awaitable[None]] | None = None) -> tuple[Any, Told]:
         way, spent = self._way, self._spent
         spent.add(way, ModelUse(requests=1))
+        more = {} if again is None else {"again": again}
         try:
             answer, told = await exchange(
                 "POST",
@@ -221,17 +244,26 @@ class Interview:
                 model=way.model,
                 limits=way.limits,
                 patience=way.patience,
-                wanted=lambda: spent.wanted() and (not way.stood_in_for or is_open(way)),
+                outage=_OUTAGE if way.stood_in_for else OUTAGE,
+                wanted=lambda: not self._in_vain() and (not way.stood_in_for or is_open(way)),
+                sent=lambda: spent.add(way, ModelUse(attempts=1)),
                 cost=request.cost,
                 body=request.body,
+                **more,
             )
         except APIError as error:
             self._again = self._again and error.attempts == 1  # else it has been tried as often as it is worth
-            spent.add(way, ModelUse(attempts=error.attempts))
             spent.waited += error.waited
+            if not error.attempts and (ended := self._in_vain()):
+                raise ended from error
             raise
         used = Usage.of(answer)
         cost = way.card.cost_eur(used.input_tokens, used.output_tokens)
-        spent.add(way, ModelUse(attempts=told.attempts, usage=used, cost_eur=cost))
+        spent.add(way, ModelUse(usage=used, cost_eur=cost))
         spent.waited += told.waited
         return answer, told
+
+    def _in_vain(self) -> AIFSError | None:
+        """What makes every further request futile; those who have their money reserved may still go."""
+        ended = self._spent.ended()
+        return ended if isinstance(ended, QuotaExceededError) else None

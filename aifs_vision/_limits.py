@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 from aifs_vision._errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aifs_vision._catalogue import ModelCard
 
 __all__ = ["Cost", "Limits"]
+
+
+_PACED = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,8 @@ class Limits:
     Attributes:
         requests_per_minute, input_tokens_per_minute, output_tokens_per_minute: paced to 95 % of each.
         in_flight: requests under way at once.
-        patience: seconds a request may be put off by 429s, from the first of them, before that is an error.
+        patience: seconds for which 429s may be the answer to everything before that is an error; a request that alone
+            is refused, again and again, is one after the same time.
     """
 
     requests_per_minute: float | None = None
@@ -54,8 +60,20 @@ class Limits:
         return replace(self, **parts, in_flight=max(1, self.in_flight // processes))
 
     def _paced(self) -> dict[str, float | None]:
-        names = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _PACED}
+
+    @classmethod
+    def strictest(cls, several: Iterable[Limits]) -> Limits:
+        """What keeps to all of these; there is one at least."""
+        one, *others = several
+        for other in others:
+            both: dict[str, Any] = {
+                name: min((value for value in (getattr(one, name), getattr(other, name)) if value), default=None)
+                for name in _PACED
+            }
+            in_flight, patience = min(one.in_flight, other.in_flight), min(one.patience, other.patience)
+            one = replace(one, **both, in_flight=in_flight, patience=patience)
+        return one
 
     @classmethod
     def chosen(cls, limits: Limits | None, card: ModelCard, plan: str) -> Limits:

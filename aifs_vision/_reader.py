@@ -22,7 +22,7 @@ from aifs_vision._sources import frames, name_of
 from aifs_vision._ways import UNAVAILABLE, open_ways, succeeded, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from aifs_vision._budget import Budget
     from aifs_vision._frames import Frames
@@ -70,7 +70,7 @@ class FrameReader:
                 self.recall.look_up(self._key(frame, self.ways[0]))
         return opened
 
-    def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
+    def failed(self, place: Source | Unreadable | Frame, error: AIFSError) -> Reading:
         """The reading that says why there is none."""
         if isinstance(place, Unreadable):
             frame = Frame(source=place.error.source)
@@ -78,11 +78,14 @@ class FrameReader:
             frame = place if isinstance(place, Frame) else Frame(source=error.source)
         else:
             frame = place if isinstance(place, Frame) else Frame(source=name_of(place))
-        return self._reading(frame, self.ways[0], status="pending" if pending else "failed", error=error)
+        return self._reading(frame, self.ways[0], status="failed", error=error)
 
-    async def read(self, frame: Frame, wanted: Callable[[], bool] = lambda: True) -> Reading:
-        """The reading of a frame, by the first way that is to be had; nothing is sent that is not `wanted` any more."""
-        spent = Spent(wanted)
+    def pending(self, frame: Frame, error: AIFSError, spent: Spent) -> Reading:
+        """The reading of a frame that was not read, as the run has ended before."""
+        return self._reading(frame, self.ways[0], status="pending", error=error, spent=spent)
+
+    async def read(self, frame: Frame, spent: Spent) -> Reading:
+        """The reading of a frame, by the first way that is to be had; `spent` grows by what it takes."""
         *others, last = open_ways(self.ways)
         for way in others:
             try:
@@ -97,13 +100,15 @@ class FrameReader:
             return self._without_result(frame, last, error, spent)
 
     def _without_result(self, frame: Frame, way: Way, error: AIFSError, spent: Spent) -> Reading:
-        status: Status = "pending" if isinstance(error, BudgetError) else "failed"
+        status: Status = "pending" if isinstance(error, BudgetError) or error is spent.ended() else "failed"
         if isinstance(error, APIError) and spent.models:  # of all questions, not of the last one alone
             error.attempts, error.waited = spent.total.attempts, spent.waited
         return self._reading(frame, way, status=status, error=error, spent=spent)
 
     async def _read(self, frame: Frame, way: Way, spent: Spent) -> Reading:
         async def ask() -> Verdict:
+            if (ended := spent.ended()) is not None:
+                raise ended
             verdict = await self._asked(frame, way, spent)
             succeeded(way)
             return verdict

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ class Recall:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._name = cache.path if isinstance(cache, ReadingCache) else id(cache)
+        self._name = os.path.realpath(cache.path) if isinstance(cache, ReadingCache) else id(cache)
         self._looked_up: dict[str, str] = {}
         self._warned = False
 
@@ -63,9 +62,13 @@ class Recall:
         while (other := under_way.get(key)) is not None:
             await asyncio.wait([other.verdict])
             # Else who asked has given up, or failed for reasons of its own, and somebody else has to ask.
-            if not other.verdict.cancelled() and (other.run is self or other.verdict.exception() is None):
-                verdict = other.verdict.result()
-                return replace(verdict, data=deepcopy(verdict.data)), verdict.status in RESULTS
+            if other.verdict.cancelled() or (other.run is not self and other.verdict.exception() is not None):
+                continue
+            verdict = _of_ones_own(other.verdict.result(), task)
+            if verdict is not None and (other.run is self or verdict.status in RESULTS):
+                return verdict, verdict.status in RESULTS
+            if under_way.get(key) is other:
+                del under_way[key]
         own = under_way[key] = _Asked(run=self, verdict=asyncio.get_running_loop().create_future())
         try:
             found = await self._found(key, task.schema)
@@ -80,7 +83,8 @@ class Recall:
             raise
         finally:
             own.verdict.cancel()  # where it has neither
-            del under_way[key]
+            if under_way.get(key) is own:
+                del under_way[key]
         return verdict, found is not None
 
     def look_up(self, key: str) -> None:
@@ -142,6 +146,16 @@ class Recall:
             raise error
         # Whatever it is, it is no reason to pay again unseen.
         raise CacheError.failed(repr(self._cache), f"not {done}: {type(error).__name__}: {error}") from error
+
+
+def _of_ones_own(verdict: Verdict, task: Task) -> Verdict | None:
+    """Somebody else's verdict on the same question; None where one's own class does not take the data."""
+    if verdict.data is None or task.schema is None:
+        return verdict
+    try:
+        return replace(verdict, data=data_of(verdict.text, task.schema))
+    except DataMismatch:
+        return None
 
 
 def cache_of(cache: Cache | str | os.PathLike[str] | None) -> Cache | None:

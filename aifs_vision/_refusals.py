@@ -29,16 +29,41 @@ _REFUSALS = [
     (re.compile(r"\bd\u00e9sol\u00e9e?\b"), re.compile(r"\bje ne (?:peux|suis)\b")),
     (re.compile(r"\u62b1\u6b49|\u5bf9\u4e0d\u8d77"), re.compile(r"\u65e0\u6cd5|\u4e0d\u80fd")),
 ]
+# A transcription may well read "I can't answer the phone": there a refusal speaks of the picture, or of what was asked.
+_OF_THE_TASK = re.compile(
+    r"\b(?:images?|pictures?|photos?|attachments?|bild\w*|foto\w*|datei\w*|imagen|foto|images?)\b"
+    r"|\b(?:assist|help|comply|fulfil+|continue)(?: you)?(?: (?:with|on))?(?: (?:that|this|your|the)(?: request)?)?\W*$"
+    r"|\b(?:assist|help|comply|fulfil+)(?: you)?(?: with)? (?:that|this|your)\b|\brequests?\b|\btranscri\w+"
+    r"|\b(?:dabei|damit|hierbei|anfrage)\b|\bno puedo ayudar|\bvous aider|\u65e0\u6cd5|\u4e0d\u80fd"
+)
+# No picture came, or none can be opened: nobody's text begins so, but that of a model which was shown nothing.
+_NO_IMAGE = re.compile(
+    r"\b(?:no|not? any) (?:image|picture|photo|file|attachment|document)s? (?:was|were|has been|have been) "
+    r"(?:attached|provided|uploaded|included|shared|sent|received)"
+    r"|\bi (?:do not|don't|cannot|can't) (?:currently )?see (?:an|any|the|your) (?:attached )?(?:image|picture|photo)"
+    r"|\bi (?:do not|don't) have the (?:ability|capability) to (?:view|see|read|process|access)"
+    r"|\bunable to (?:process|view|open|load|read|access|see) (?:the|this|that|your|any) (?:image|picture|photo)"
+    r"|\bes wurde kein (?:bild|foto|dokument) (?:bereitgestellt|angeh\u00e4ngt|hochgeladen|\u00fcbermittelt|mitgesch)"
+)
 _NO_TEXT = re.compile(
     r"(?:there is|there's|i (?:can )?see|the (?:image|page) (?:contains|has)) no (?:\w+ )?text\b.{0,40}"
 )
 
 
-def is_refusal(text: str) -> bool:
-    """Whether a text is a refusal in words, in one of the languages in which models mostly put it."""
+def is_refusal(text: str, *, transcribed: bool = False) -> bool:
+    """Whether a text is a refusal in words, in one of the languages in which models mostly put it.
+
+    Args:
+        text: what the model said.
+        transcribed: whether it was asked for the text that stands in a picture, which may be any text.
+    """
     if len(text) >= _LONGEST:
         return False
     said = text.lower().replace("\u2019", "'")
+    if (nothing := _NO_IMAGE.search(said)) is not None and nothing.start() < _SOON:
+        return True
+    if transcribed and not _OF_THE_TASK.search(said):
+        return False
     for speaks, what in _REFUSALS:
         spoken = speaks.search(said)
         if spoken is not None and spoken.start() < _SOON and what.search(said, spoken.start()):

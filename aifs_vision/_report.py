@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aifs_vision._readings import Reading, Usage
 
-__all__ = ["Failure", "RunReport", "Tally"]
+__all__ = ["Failure", "RunReport", "Tally", "one_line"]
 
 _FAILURES_SHOWN = 20
 
@@ -27,6 +27,11 @@ class Failure:
     page: int
     status: str
     reason: str
+
+    def __str__(self) -> str:
+        """Where and why, on one line; most reasons name the place themselves."""
+        place = "" if self.source in self.reason else f"{self.source} (page {self.page}): "
+        return one_line(f"{place}{self.reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +109,14 @@ class RunReport:
 
     def __str__(self) -> str:
         lines = [f"{name:<10}{value}" for name, value in self._rows()]
-        lines += [f"{failure.status:<10}{failure.reason}" for failure in self.failures[:_FAILURES_SHOWN]]
+        lines += [f"{failure.status:<10}{failure}" for failure in self.failures[:_FAILURES_SHOWN]]
         if (more := len(self.failures) - _FAILURES_SHOWN) > 0:
             lines.append(f"{'':<10}and {more} more, in report.failures")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        shown = [(failure.status, failure.reason) for failure in self.failures[:_FAILURES_SHOWN]]
+        shown = [(failure.status, str(failure)) for failure in self.failures[:_FAILURES_SHOWN]]
         rows = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in [*self._rows(), *shown])
         return f"<table>{''.join(rows)}</table>"
 
@@ -142,6 +147,11 @@ def _words(use: ModelUse) -> str:
     cost = "price unknown" if use.cost_eur is None else f"{use.cost_eur:.4f} EUR"
     tokens = f"{use.usage.input_tokens:,} tokens in, {use.usage.output_tokens:,} out"
     return f"{use.requests} requests ({use.attempts} sent), {tokens}, {cost}"
+
+
+def one_line(text: str) -> str:
+    """A text as one line, with nothing in it that a terminal or a log takes for an order."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class Tally:

@@ -17,9 +17,10 @@ from aifs_vision._sources import frames as frames_of
 from aifs_vision._work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from aifs_vision._frames import Frames
+    from aifs_vision._interview import Spent
     from aifs_vision._sources import Source
     from aifs_vision._work import OnError
 
@@ -80,7 +81,7 @@ class _Surveyor:
             raise source.error
         return frames_of(source, wanted, self.image_limits)
 
-    async def read(self, frame: Frame, wanted: Callable[[], bool]) -> Reading:  # noqa: ARG002 - nothing is sent
+    async def read(self, frame: Frame, spent: Spent) -> Reading:  # noqa: ARG002 - nothing is sent
         """What is known of a frame."""
         if frame.width is None or frame.height is None:  # a URL, whose picture is not here
             return _known(frame)
@@ -91,12 +92,16 @@ class _Surveyor:
             return self.failed(frame, error)
         return _known(frame)
 
-    def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:  # noqa: ARG002 - nothing is left to be asked
+    def failed(self, place: Source | Unreadable | Frame, error: AIFSError) -> Reading:
         """What is known of a source or frame that cannot be read, and why."""
         if isinstance(place, Frame):
             return _known(place, error)
         assert isinstance(error, ImageError)  # noqa: S101 - what opening a source raises; it knows its name
         return _known(Frame(source=error.source), error)
+
+    def pending(self, frame: Frame, error: AIFSError, spent: Spent) -> Reading:  # noqa: ARG002 - nothing is sent
+        """What is known of a frame that came after the end."""
+        return _known(frame, error)
 
 
 def _known(frame: Frame, error: AIFSError | None = None) -> Reading:

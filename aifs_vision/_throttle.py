@@ -1,42 +1,57 @@
-"""The pace that refusals teach: additive increase, measured decrease, one cool-down and one probe for everybody."""
+"""The pace that refusals teach, and the pause that failures ask for: one cool-down and one probe for everybody."""
 
 from __future__ import annotations
 
 import math
 import random
+from typing import Literal
 
-__all__ = ["Throttle"]
+__all__ = ["Cause", "Throttle"]
+
+Cause = Literal["refused", "failed"]
 
 _SHARE = 0.95  # of the measured rate; the rest covers a window that slides
 _CUT, _DECREASE = 0.5, 0.9  # of the old rate, however bad or good the measured one looks
 _SLOWEST = 1 / 6  # requests a second: no plan of the price list allows less than ten a minute
+_MEASURED = 2  # requests let in from which an epoch tells of a rate; else it was shut, and not slow
 _INCREASE = 0.0025  # of the rate, for each request that is let in
 _UNSURE = 0.5  # of the rate, shared by the requests let in so far: what few of them measured is soon made good
+_CLEAN = 0.002  # of the rate, a second, a minute after the last refusal; after two minutes four times as much
 _INCREASE_A_SECOND = 0.2  # of the rate, at most: what is on its way tells of the old rate
 _FREE = 10.0  # times the rate of the last refusal: it is no bound any more
 _TRUSTED = 2  # refusals in a row after which hints alone do not decide any more
 _FIRST_PROBE, _LONGEST_PROBE = 1.0, 10.0  # seconds, doubling; a window of a minute is found open at most so late
+_DOUBLINGS = 8  # at most: the longest is reached long before
+_SILENT = 3.0  # seconds after which a probe without an answer was let in: refusals come quickly,
+_SLOWER = 4.0  # or in so many times as long as the slowest of them so far
+_FAILURES, _ITEMS = 6, 2  # failures in a row, of so many items, that are the service's and not the items'
+_FORGOTTEN = 90.0  # seconds without a try, after which nobody knows how long it has been closed
 
 
 class Throttle:
-    """What is known of a limit nobody has told: nothing, until requests are refused.
+    """What is known of a limit nobody has told, and of the service's health: nothing, until requests go wrong.
 
-    After a refusal nobody sends until the cool-down is over, and then one request alone tries whether the service
-    takes any again. What it has taken from the start of an epoch to the next opening, a second, is its rate, whether
-    it counts in windows or refills: a burst that emptied a window of a minute is not a rate, but burst and wait
-    together are. The rate grows with every request that is let in, until the next refusal ends the epoch.
+    After a refusal, or several failures in a row, nobody sends until the cool-down is over, and then one request
+    alone tries whether the service takes any again. What it has taken from the start of an epoch to the next
+    opening, a second, is its rate, whether it counts in windows or refills: a burst that emptied a window of a
+    minute is not a rate, but burst and wait together are. The rate grows with every request that is let in, and
+    faster the longer nothing is refused, until the next refusal ends the epoch. Failures teach no rate.
 
     All times are seconds of one clock that never goes back.
     """
 
     def __init__(self, now: float) -> None:
         self.rate: float | None = None  # requests a second; None is free
+        self.cause: Cause | None = None  # why it is closed; None while it is open
+        self._since = now  # when it was closed
         self._next = now  # when the rate lets the next one go
         self._resume = now  # the end of the cool-down
         self._began = now  # of the epoch
         self._accepted, self._ever = 0, 0  # of the requests sent in the epoch, and of all
-        self._refusals = 0  # in a row
-        self._last_refusal = -math.inf
+        self._row = 0  # refusals, or probes that failed, since it was closed
+        self._last = -math.inf  # of them
+        self._failing: list[int] = []  # items that failed since one succeeded
+        self._refusal_took = 0.0
         self._probe: float | None = None  # when the one that tries was sent
         self._grown, self._cut = now, 0.0
 
@@ -45,16 +60,25 @@ class Throttle:
         """When the cool-down is over."""
         return self._resume
 
+    def closed_for(self, now: float) -> float:
+        """Seconds for which nothing was let in, though it was tried."""
+        return 0.0 if self.cause is None else now - self._since
+
     def wait(self, now: float) -> float:
-        """Seconds until a request may go; infinite while another one tries."""
+        """Seconds until a request may go."""
         if self._probe is not None:
-            return math.inf
+            answered = self._probe + max(_SILENT, _SLOWER * self._refusal_took)
+            if now < answered:
+                return answered - now
+            if self.cause == "refused":
+                self._open(self._probe, now)
+            self._probe = None
         paced = self._next - now if self.rate is not None else 0.0
         return max(0.0, self._resume - now, paced)
 
     def take(self, now: float) -> None:
         """A request goes."""
-        if self._refusals:
+        if self.cause is not None:
             self._probe = now
         if self.rate is not None:
             self._next = max(now, self._next) + 1 / self.rate
@@ -65,50 +89,86 @@ class Throttle:
 
     def refused(self, sent: float, now: float, hint: float | None) -> None:
         """A request that was sent then was refused; the service asks to wait for `hint` seconds, or does not say."""
-        if sent == self._probe:
-            self._probe = None
+        self.gone(sent)
+        self._refusal_took = max(self._refusal_took, now - sent)
         if hint is not None:
             self.cool_down(now + hint)
-        if self._refusals and sent <= self._last_refusal:
+        if self.cause is not None and sent <= self._last:
             return  # sent before the others were refused: it says nothing new
-        self._refusals += 1
-        self._last_refusal = now
-        if hint is None or self._refusals > _TRUSTED:  # a hint that was kept to, and did not help, is not the truth
-            pause = min(_LONGEST_PROBE, _FIRST_PROBE * 2 ** (self._refusals - 1))
-            self.cool_down(now + pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not cryptography
+        self._close("refused", now)
+        if hint is None or self._row > _TRUSTED:  # a hint that was kept to, and did not help, is not the truth
+            self._pause(now)
+
+    def failed(self, item: int, sent: float, now: float, hint: float | None) -> bool:
+        """A request of this item failed; whether that is the service's fault rather than the item's."""
+        probed = sent == self._probe
+        self.gone(sent)
+        if hint is not None:
+            self.cool_down(now + hint)
+        if self.cause is None:
+            self._failing.append(item)
+            if len(self._failing) < _FAILURES or len(set(self._failing[-_FAILURES:])) < _ITEMS:
+                return False
+        elif sent <= self._last:
+            return probed
+        self._close("failed", now)
+        self._pause(now)
+        return probed
 
     def accepted(self, sent: float, now: float) -> None:
-        """A request that was sent then was let in."""
-        if sent == self._probe:
-            self._probe = None
+        """A request that was sent then was let in, and answered."""
+        self.gone(sent)
+        self._failing.clear()
         self._ever += 1
         if sent >= self._began:
             self._accepted += 1
-        if self._refusals:
-            if sent > self._last_refusal:
+        if self.cause is not None:
+            if sent > self._last:
                 self._open(sent, now)
         elif self.rate is not None:
             self._grow(now)
 
     def gone(self, sent: float) -> None:
-        """A request that was sent then ended without either, so it tries nothing any more."""
+        """A request that was sent then has ended, so it tries nothing any more."""
         if sent == self._probe:
             self._probe = None
 
+    def _close(self, cause: Cause, now: float) -> None:
+        if self.cause is None or now - self._last > _FORGOTTEN:
+            self._since, self._row = now, 0
+        self.cause = self.cause or cause
+        self._row += 1
+        self._last = now
+
+    def _pause(self, now: float) -> None:
+        pause = min(_LONGEST_PROBE, _FIRST_PROBE * 2 ** min(self._row - 1, _DOUBLINGS))
+        self.cool_down(now + pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not cryptography
+
     def _open(self, sent: float, now: float) -> None:
         """The service takes requests again: somewhere between the last refusal and the one that tried."""
-        span = (self._last_refusal + sent) / 2 - self._began
-        measured = _SHARE * max(1, self._accepted - 1) / max(span, 0.01)
-        self.rate = measured if self.rate is None else min(max(measured, _CUT * self.rate), _DECREASE * self.rate)
-        self.rate = self._cut = max(self.rate, _SLOWEST)
+        if self.cause == "refused":
+            self._measure((self._last + sent) / 2 - self._began)
+            self._began, self._accepted = sent, 1
         self._next = self._grown = now
-        self._began, self._accepted, self._refusals = sent, 1, 0
+        self.cause, self._row = None, 0
+        self._failing.clear()
+
+    def _measure(self, span: float) -> None:
+        if self._accepted >= _MEASURED:
+            measured = _SHARE * max(1, self._accepted - 1) / max(span, 0.01)
+            old = self.rate
+            self.rate = measured if old is None else min(max(measured, _CUT * old), _DECREASE * old)
+        elif self.rate is not None:
+            self.rate *= _DECREASE
+        if self.rate is not None:
+            self.rate = self._cut = max(self.rate, _SLOWEST)
 
     def _grow(self, now: float) -> None:
         if self.rate is None:
             return
-        step = max(_INCREASE, _UNSURE / self._ever)
-        self.rate *= 1 + min(step, _INCREASE_A_SECOND * (now - self._grown))
+        took = now - self._grown
+        clean = _CLEAN * ((now - self._last) / 60) ** 2 * took
+        self.rate *= 1 + min(max(_INCREASE, _UNSURE / self._ever, clean), _INCREASE_A_SECOND * took)
         self._grown = now
         if self.rate > _FREE * self._cut:
             self.rate = None

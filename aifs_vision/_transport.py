@@ -14,7 +14,7 @@ import random
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -22,32 +22,39 @@ from aifs_vision._api_errors import is_used_up
 from aifs_vision._connections import connections
 from aifs_vision._hints import retry_hint
 from aifs_vision._limits import Cost
-from aifs_vision._line import Line, line_of
+from aifs_vision._line import Line, Shut, line_of
 from aifs_vision._loop import sheltered
 from aifs_vision._readings import Usage
+from aifs_vision._streams import Released
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Awaitable, Callable
 
     from aifs_vision._governor import Permit
+    from aifs_vision._limits import Limits
     from aifs_vision._line import Turn
 
 __all__ = ["Call", "Line", "line_of", "send"]
 
 logger = logging.getLogger("aifs_vision")
 
-ATTEMPTS = 4  # requests for one item that meets failures; a 429 is flow control and does not count
+ATTEMPTS = 4  # requests for one item that meets failures of its own
 TIMEOUTS = 2  # of these, how many may end by the clock: each of them costs a whole timeout
 BREAKS = 2  # of these, how many may break the server before the item is set aside while the others go on
+REFUSALS = 8  # 429s to one item, though others are let in, after which its patience counts from the first of them
+OUTAGE = 60.0  # seconds for which everything may fail before that is the answer to all
 CONNECT_TIMEOUT = 10.0  # seconds
-_UNREAD = 2.0  # seconds until a body whose next chunk nobody asks for gives its slot back
 
 _RETRIED = frozenset({408, 409, 425, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
 _BROKEN = frozenset({500, 502, 520})  # what a server answers that an item has killed; 503 and the like say "busy"
 _RESET = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-_TOO_MANY = 429
+_TOO_MANY, _SERVER_ERRORS = 429, 500
 _OK = 200
 _LONGEST_PAUSE, _FIRST_PAUSE = 8.0, 0.5  # seconds; full jitter below 0.5, 1, 2, 4, 8
+
+
+async def _granted() -> None:
+    """Nothing is asked before an item is sent once more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +62,24 @@ class Call:
     """What a request is for: the line it goes through, what it is expected to use, and how it is answered.
 
     Attributes:
-        patience: seconds that 429s may put it off, from the first of them; None for those of the line's limits.
+        limits: what is to be kept to.
+        patience: seconds that 429s may put it off; None for those of the limits.
+        outage: seconds for which everything may fail before it gives up.
         wanted: asked before each attempt, whether there is still a reason for it.
+        sent: told of each attempt.
+        again: awaited before each attempt after one that the service may have worked on, and bill; may raise.
     """
 
     line: Line
+    limits: Limits
     cost: Cost
     timeout: float
     stream: bool = False
     patience: float | None = None
+    outage: float = OUTAGE
     wanted: Callable[[], bool] = lambda: True
+    sent: Callable[[], None] = lambda: None
+    again: Callable[[], Awaitable[None]] = _granted
 
 
 class _Unwanted(httpx.RequestError):
@@ -80,48 +95,79 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+_PERMANENT = (_Unwanted, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Met:
+    """What one attempt met.
+
+    Attributes:
+        hint: seconds that the service asks to wait, or None.
+        tried: whether it only tried, for everybody, whether an outage is over.
+        last: whether nobody is let in any more, so that nothing was sent.
+    """
+
+    outcome: httpx.Response | httpx.RequestError
+    hint: float | None = None
+    tried: bool = False
+    last: bool = False
 
 
 class _Trial:
     """What the attempts of one item came to so far; decides whether there is another one, and after what pause."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, line: Line, turn: Turn) -> None:
+        self._line, self._turn = line, turn
         self._clock = asyncio.get_running_loop().time
-        self._patience = call.line.governor.limits.patience if call.patience is None else call.patience
-        self._deadline: float | None = None
-        self.failures = self._timeouts = self._breaks = 0
+        self._refused_at, self._refusals = 0.0, 0
+        self.failures = self._timeouts = self._breaks = self._successes = 0
 
     @property
     def breaks_servers(self) -> bool:
         """Whether the item has broken the server so often that the others go first."""
         return self._breaks >= BREAKS
 
-    def pause_after(self, outcome: httpx.Response | httpx.RequestError, hint: float | None) -> float | None:
+    def pause_after(self, met: _Met) -> float | None:
         """Seconds until the next attempt; None where this outcome is the last."""
+        outcome = met.outcome
+        if met.last or isinstance(outcome, _PERMANENT):
+            return None
         if isinstance(outcome, httpx.Response):
             if outcome.status_code == _TOO_MANY:
-                return self._after_refusal(outcome, hint)
+                return self._after_refusal(outcome, met.hint)
             if outcome.status_code not in _RETRIED:
                 return None
-            self._breaks += outcome.status_code in _BROKEN
-        else:
-            if isinstance(outcome, (_Unwanted, httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
-                return None
-            self._timeouts += isinstance(outcome, httpx.TimeoutException)
-            self._breaks += isinstance(outcome, _RESET)
-        self.failures += 1
+        if met.tried:
+            return 0.0 if self._turn.endures(self._line) else None
+        self._count(outcome)
         if self.failures >= ATTEMPTS or self._timeouts >= TIMEOUTS:
             return None
         most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self.failures - 1))
-        return hint if hint is not None else random.uniform(0, most)  # noqa: S311 - jitter, not cryptography
+        return met.hint if met.hint is not None else random.uniform(0, most)  # noqa: S311 - jitter, not cryptography
+
+    def _count(self, outcome: httpx.Response | httpx.RequestError) -> None:
+        self.failures += 1
+        self._timeouts += isinstance(outcome, httpx.TimeoutException)
+        broken = outcome.status_code in _BROKEN if isinstance(outcome, httpx.Response) else isinstance(outcome, _RESET)
+        # A server that breaks for everybody is not broken by this item.
+        if broken and (not self._breaks or self._line.successes > self._successes):
+            self._breaks += 1
+        if broken:
+            self._successes = self._line.successes
 
     def _after_refusal(self, outcome: httpx.Response, hint: float | None) -> float | None:
         """Flow control: it uses up no attempt, and the line makes everybody wait, not this item alone."""
+        if is_used_up(_text_of(outcome), waiting_helps=hint is not None):
+            return None
+        if not self._turn.endures(self._line, hint or 0.0):
+            return None
         now = self._clock()
-        if self._deadline is None:
-            self._deadline = now + self._patience
-        late = now + (hint or 0.0) >= self._deadline
-        return None if late or is_used_up(outcome.text) else 0.0
+        self._refusals += 1
+        if self._refusals == 1:
+            self._refused_at = now
+        alone = self._refusals >= REFUSALS and now - self._refused_at >= self._turn.patience
+        return None if alone else 0.0
 
 
 async def send(request: httpx.Request, call: Call) -> httpx.Response:
@@ -136,16 +182,22 @@ async def send(request: httpx.Request, call: Call) -> httpx.Response:
         httpx.TransportError: no connection, or it broke, on every attempt.
         httpx.DecodingError: on every attempt a 200 whose body was not JSON.
     """
-    trial = _Trial(call)
     told = request.extensions
     told["attempts"], told["unanswered"], told["waited"] = 0, 0, 0.0
-    async with call.line.turn() as turn:
+    patience = call.limits.patience if call.patience is None else call.patience
+    async with call.line.turn(call.limits, patience=patience, outage=min(call.outage, patience)) as turn:
+        trial, asked_for = _Trial(call.line, turn), 0
         while True:
-            async with call.line.aside() if trial.breaks_servers else nullcontext():
-                outcome, hint = await _attempt(request, call, turn)
+            if told["unanswered"] > asked_for:
+                asked_for = told["unanswered"]
+                await call.again()
+            async with call.line.aside(turn) if trial.breaks_servers else nullcontext():
+                met = await _attempt(request, call, turn)
+            outcome = met.outcome
             told["waited"] = turn.waited
-            told["unanswered"] += isinstance(outcome, httpx.RequestError) and not isinstance(outcome, _NOT_SENT)
-            pause = trial.pause_after(outcome, hint)
+            unanswered = isinstance(outcome, httpx.RequestError) and not isinstance(outcome, _NOT_SENT)
+            told["unanswered"] += unanswered and not met.last
+            pause = trial.pause_after(met)
             if pause is None:
                 if isinstance(outcome, httpx.RequestError):
                     raise outcome
@@ -159,44 +211,67 @@ def _name(outcome: httpx.Response | httpx.RequestError) -> str:
     return str(outcome.status_code) if isinstance(outcome, httpx.Response) else type(outcome).__name__
 
 
-async def _attempt(
-    request: httpx.Request, call: Call, turn: Turn
-) -> tuple[httpx.Response | httpx.RequestError, float | None]:
-    """One request, and how long the service asks to wait; what went wrong below HTTP is for `send` to decide upon."""
-    line, response, hint = call.line, None, None
-    permit = await line.enter(turn, call.cost)
+async def _attempt(request: httpx.Request, call: Call, turn: Turn) -> _Met:
+    """One request; what went wrong below HTTP is for `send` to decide upon."""
+    line, response = call.line, None
+    try:
+        permit = await line.enter(turn, call.cost)
+    except Shut as shut:
+        return _Met(outcome=_as_met_by(request, shut.outcome), last=True)
     try:
         if not call.wanted():
-            return _Unwanted("others have found meanwhile that there is no answer to be had", request=request), None
+            unwanted = _Unwanted("others have found meanwhile that there is no answer to be had", request=request)
+            return _Met(outcome=unwanted)
         request.extensions["attempts"] += 1
+        call.sent()
         # A stream is bounded by its silences: a long answer is not a late one.
         bound = math.inf if call.stream else call.timeout
         response = await sheltered(_exchange(request, call), bound, unwanted=httpx.Response.aclose)
-        hint = _heard(response, line, permit)  # before the slot is free: whoever comes next is to know
-        if not call.stream:
-            _settle(response, line, permit)
+        usage = None if call.stream else _usage_of(response)
+        met = _heard(response, line, permit, turn)  # before the slot is free: whoever comes next is to know
+        if usage:
+            line.governor.settle(permit, Cost(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens))
     except asyncio.TimeoutError:
-        return httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request), None
+        return _broke(
+            httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request), line, permit, turn
+        )
     except httpx.RequestError as error:
-        return error, None
+        return _broke(error, line, permit, turn)
     finally:
         if response is None or response.is_closed:
             line.leave(permit)
     if not response.is_closed:
-        response.stream = _Released(cast(httpx.AsyncByteStream, response.stream), line, permit)
-    return response, hint
+        response.stream = Released(cast(httpx.AsyncByteStream, response.stream), line, permit)
+    return met
 
 
-def _heard(response: httpx.Response, line: Line, permit: Permit) -> float | None:
-    """Tells the line what an answer says of its limits; gives the time to wait that it asks for."""
+def _broke(error: httpx.RequestError, line: Line, permit: Permit, turn: Turn) -> _Met:
+    """A connection that broke, or what came by it."""
+    unread = isinstance(error, (*_NOT_SENT, httpx.DecodingError))
+    return _Met(outcome=error, tried=line.failed(permit, turn, None, error, unread=unread))
+
+
+def _heard(response: httpx.Response, line: Line, permit: Permit, turn: Turn) -> _Met:
+    """Tells the line what an answer says of the service and its limits."""
     body = response.content if response.is_closed else b""
-    hint = retry_hint(response.headers, body, wall_clock=time.time())
+    now, tried = time.time(), False
+    hint = retry_hint(response.headers, body, wall_clock=now)
     if response.status_code == _TOO_MANY:
-        line.governor.refused(permit, hint)
+        line.refused(permit, hint, response)
+    elif response.status_code in _RETRIED and response.status_code >= _SERVER_ERRORS:
+        tried = line.failed(permit, turn, hint, response, unread=True)
     else:
-        line.governor.accepted(permit)
-    line.told(permit, response.headers)
-    return hint
+        line.accepted(permit)
+    line.told(permit, response.headers, now)
+    return _Met(outcome=response, hint=hint, tried=tried)
+
+
+def _as_met_by(request: httpx.Request, outcome: httpx.Response | httpx.RequestError) -> Any:
+    """What another request met, for one that was not sent because of it."""
+    if isinstance(outcome, httpx.RequestError):
+        return type(outcome)(str(outcome), request=request)
+    headers = [pair for pair in outcome.headers.items() if pair[0] not in {"content-encoding", "content-length"}]
+    return httpx.Response(outcome.status_code, headers=headers, content=outcome.content, request=request)
 
 
 async def _exchange(request: httpx.Request, call: Call) -> httpx.Response:
@@ -217,10 +292,10 @@ async def _exchange(request: httpx.Request, call: Call) -> httpx.Response:
     return response
 
 
-def _settle(response: httpx.Response, line: Line, permit: Permit) -> None:
-    """Checks that a success carries JSON, and corrects the budgets by the usage it reports."""
+def _usage_of(response: httpx.Response) -> Usage | None:
+    """The usage that a success reports; it has to carry JSON."""
     if response.status_code != _OK:
-        return
+        return None
     try:
         answer = json.loads(response.content)
     except (ValueError, RecursionError) as error:
@@ -229,37 +304,9 @@ def _settle(response: httpx.Response, line: Line, permit: Permit) -> None:
         raise httpx.DecodingError(message, request=response.request) from error
     response.extensions["json"] = answer
     used = Usage.of(answer)
-    if used != Usage():
-        line.governor.settle(permit, Cost(input_tokens=used.input_tokens, output_tokens=used.output_tokens))
+    return None if used == Usage() else used
 
 
-class _Released(httpx.AsyncByteStream):
-    """A body that gives its slot back when it is closed, not when its headers have arrived.
-
-    A body that nobody reads on gives it back too: a stream that was dropped may wait for the garbage collector
-    for as long as it likes, and must not hold up everybody else.
-    """
-
-    def __init__(self, stream: httpx.AsyncByteStream, line: Line, permit: Permit) -> None:
-        self._stream, self._line, self._permit = stream, line, permit
-        self._closed = False
-        self._lease = self._leased()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._lease.cancel()
-        async for chunk in self._stream:
-            self._lease = self._leased()
-            yield chunk
-            self._lease.cancel()
-
-    async def aclose(self) -> None:
-        self._lease.cancel()
-        try:
-            if not self._closed:
-                self._closed = True
-                await sheltered(self._stream.aclose())
-        finally:
-            self._line.leave(self._permit)
-
-    def _leased(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(_UNREAD, self._line.leave, self._permit)
+def _text_of(response: httpx.Response) -> str:
+    """The body as text; what its headers call the encoding may be anything."""
+    return response.content.decode("utf-8", "replace")

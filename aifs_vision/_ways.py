@@ -7,7 +7,14 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aifs_vision._api_errors import APIConnectionError, APIError, NotFoundError, RateLimitError, ServiceError
+from aifs_vision._api_errors import (
+    APIConnectionError,
+    APIError,
+    NotFoundError,
+    RateLimitError,
+    ServiceError,
+    UnexpectedAnswerError,
+)
 from aifs_vision._doors import door_of, is_open
 from aifs_vision._settings import queue_of
 
@@ -20,8 +27,8 @@ logger = logging.getLogger("aifs_vision")
 
 __all__ = ["UNAVAILABLE", "open_ways", "succeeded", "unavailable", "with_queue"]
 
-UNAVAILABLE = (RateLimitError, ServiceError, APIConnectionError, NotFoundError)
-"""What says that a model cannot be had just now, and nothing of the picture."""
+UNAVAILABLE = (RateLimitError, ServiceError, APIConnectionError, NotFoundError, UnexpectedAnswerError)
+"""What says that a model cannot be had just now, or answers nothing that can be used."""
 
 _SUSTAINED = 60.0  # seconds of 429s after which the queue is the better way
 _FAILURES = 2  # images in a row that a model was not to be had for, before others are not tried on it
@@ -50,6 +57,9 @@ def unavailable(way: Way, error: APIError) -> None:
     if not is_open(way):
         return  # others have found that out already
     door = door_of(way)
+    if door.last is error:
+        return  # it is the same failure, of several equal images
+    door.last = error
     door.failures += 1
     logger.warning("%s is not to be had: %s", way.model, error.brief)
     if door.failures >= _FAILURES or isinstance(error, (RateLimitError, NotFoundError)):

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aifs_vision._api_errors import AuthenticationError, BudgetError, PermissionDeniedError, QuotaExceededError
 from aifs_vision._errors import AIFSError, CacheError
+from aifs_vision._interview import Spent
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
-from aifs_vision._report import RunReport, Tally
+from aifs_vision._report import RunReport, Tally, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Iterator
 
     from aifs_vision._folders import Unreadable
     from aifs_vision._frames import Frame, Frames
@@ -38,6 +39,9 @@ _END: Any = object()
 
 _FINISHING = (BudgetError, QuotaExceededError, CacheError)
 """What ends a run, but lets those finish that are on their way: they are paid."""
+
+_RECALLING = (BudgetError, QuotaExceededError)
+"""What ends the asking, but not the looking into a cache."""
 
 _ENDING = (AuthenticationError, PermissionDeniedError, *_FINISHING)
 """What is true of every image, and no reason to ask for another one."""
@@ -72,11 +76,14 @@ class Reader(Protocol):
     def open(self, source: Source | Unreadable, wanted: Frames) -> list[Frame]:
         """The frames of a source; called in a worker thread. Raises AIFSError where there are none."""
 
-    def read(self, frame: Frame, wanted: Callable[[], bool]) -> Awaitable[Reading]:
-        """The reading of a frame; failures are readings, too. Nothing is sent that is not `wanted` any more."""
+    def read(self, frame: Frame, spent: Spent) -> Awaitable[Reading]:
+        """The reading of a frame; failures are readings, too. `spent` grows by what it takes."""
 
-    def failed(self, place: Source | Unreadable | Frame, error: AIFSError, *, pending: bool = False) -> Reading:
+    def failed(self, place: Source | Unreadable | Frame, error: AIFSError) -> Reading:
         """The reading that says why there is none."""
+
+    def pending(self, frame: Frame, error: AIFSError, spent: Spent) -> Reading:
+        """The reading of a frame that was not read, as the run has ended before."""
 
 
 class Work:
@@ -190,7 +197,7 @@ class Work:
         if self._on_error == "raise" or isinstance(reading.error, _ENDING):
             await self.close()
             return reading.error
-        logger.warning("skipped: %s", reading.error.brief)
+        logger.warning("skipped: %s", one_line(reading.error.brief))
         return None
 
     async def _open_all(self) -> None:
@@ -255,22 +262,17 @@ class Work:
                 self._ready.put_nowait(task)
 
     async def _read(self, frame: Frame) -> Reading:
+        spent = Spent(lambda: self._fatal)
         self._asking.add(asyncio.current_task())
         try:
-            if self._fatal is None:
-                reading = self._noted(await self._reader.read(frame, self._worth_asking))
-                if not isinstance(self._fatal, QuotaExceededError) or reading.ok or reading.attempts:
-                    return reading
+            if self._fatal is None or isinstance(self._fatal, _RECALLING):
+                return self._noted(await self._reader.read(frame, spent))
         except asyncio.CancelledError:
             if self._fatal is None or self._closed:
                 raise
         finally:
             self._asking.discard(asyncio.current_task())
-        return self._reader.failed(frame, self._fatal, pending=True)
-
-    def _worth_asking(self) -> bool:
-        """Whether sending anything can still be of use."""
-        return not isinstance(self._fatal, QuotaExceededError)
+        return self._reader.pending(frame, self._fatal, spent)
 
     def _noted(self, reading: Reading) -> Reading:
         """The reading; an error that is true of every image ends all others."""

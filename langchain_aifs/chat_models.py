@@ -26,7 +26,14 @@ from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import CataloguedProfile, profile_of
 from langchain_aifs._replies import cost_eur, keep_thoughts, paid_before
 from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
-from langchain_aifs._structured import Method, response_format_of, structured, usual_method
+from langchain_aifs._structured import (
+    Method,
+    RefusedOutputError,
+    StructuredOutputError,
+    response_format_of,
+    structured,
+    usual_method,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from typing_extensions import Self
 
-__all__ = ["ChatAIFS"]
+__all__ = ["ChatAIFS", "RefusedOutputError", "StructuredOutputError"]
 
 
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.

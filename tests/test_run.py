@@ -26,6 +26,7 @@ from aifs_vision import (
     Vision,
 )
 from aifs_vision.emulator import Emulator
+from aifs_vision.testing import virtual_time
 from tests.pictures import saved
 from tests.replies import Crowd
 
@@ -295,8 +296,9 @@ def test_failures_are_errors_of_the_tree(echo: Emulator) -> None:
     """Whatever goes wrong with an image, its reading's error is of the project's tree."""
     faults: list[Any] = ["html", "reset", "reset_body", "cut_json", 503, 400]
     for fault in faults:
-        echo.fail(fault, times=9)
-        (reading,) = list(client(echo).read_many(pictures(1), on_error="keep"))
+        echo.fail(fault, times=999)
+        with virtual_time():
+            (reading,) = list(client(echo).read_many(pictures(1), on_error="keep"))
         assert (reading.status, reading.text) == ("failed", "")
         assert isinstance(reading.error, AIFSError)
         echo.clear()

@@ -249,7 +249,7 @@ def test_the_queue_does_not_stream(server: Emulator) -> None:
 
 
 def assert_langchain_knows(error: BaseException, name: str, *, again: bool) -> None:
-    """The error is one of LangChain's as well, and its middleware asks again or not; as far as this version has them."""
+    """The error is one of LangChain's as well, and its middleware asks again or not, in versions that have them."""
     counterpart = getattr(exceptions, name, None)
     assert counterpart is not None or not hasattr(exceptions, "ModelError")
     if counterpart is not None:
