@@ -142,12 +142,12 @@ def blocks_of_mcp(result: Any) -> list[Block]:
     neither a text nor a picture (sound, archives, links) is named by a text, without its data.
 
     Args:
-        result: a `CallToolResult` of any version of `mcp`, or its `content`.
+        result: a `CallToolResult` or `ReadResourceResult` of any version of `mcp`, or the list in it.
 
     Raises:
         ValueError: data that are not base64.
     """
-    content = getattr(result, "content", result)
+    content = getattr(result, "content", getattr(result, "contents", result))
     blocks = [block for item in content for block in _blocks_of_content(item)]
     data = getattr(result, "structuredContent", None) or getattr(result, "structured_content", None)
     if not blocks and data is not None:
@@ -156,17 +156,18 @@ def blocks_of_mcp(result: Any) -> list[Block]:
 
 
 def _blocks_of_content(item: Any) -> Iterator[Block]:
-    kind = getattr(item, "type", "")
+    kind = getattr(item, "type", "resource")  # what a server reads out has no type
+    resource = getattr(item, "resource", item)
     if kind == "text":
         yield TextBlock(text=item.text)
-    elif kind == "resource" and getattr(item.resource, "text", None) is not None:
-        yield TextBlock(text=f"{item.resource.uri}:\n{item.resource.text}")
-    elif kind == "resource" and getattr(item.resource, "blob", None) is not None:
-        yield from _seen(item.resource.blob, f"resource {item.resource.uri}", item.resource)
+    elif kind == "resource" and getattr(resource, "text", None) is not None:
+        yield TextBlock(text=f"{resource.uri}:\n{resource.text}")
+    elif kind == "resource" and getattr(resource, "blob", None) is not None:
+        yield from _seen(resource.blob, f"resource {resource.uri}", resource)
     elif kind == "resource_link":
         yield TextBlock(text=f"[{item.name}: {item.uri}]")
     else:
-        yield from _seen(getattr(item, "data", ""), kind or type(item).__name__, item)
+        yield from _seen(getattr(item, "data", ""), kind, item)
 
 
 def _seen(data: str, name: str, item: Any) -> Iterator[Block]:
@@ -179,8 +180,10 @@ def _seen(data: str, name: str, item: Any) -> Iterator[Block]:
 
 
 def _is_mcp(value: Any) -> bool:
-    named = hasattr(value, "isError") or hasattr(value, "is_error")
-    return named and isinstance(getattr(value, "content", None), list)
+    if hasattr(value, "isError") or hasattr(value, "is_error"):
+        return isinstance(getattr(value, "content", None), list)
+    read = getattr(value, "contents", None)
+    return isinstance(read, list) and all(hasattr(item, "uri") for item in read)
 
 
 def _is_error(value: Any) -> bool:

@@ -66,6 +66,21 @@ def test_mcp_results_of_other_versions_become_blocks() -> None:
         blocks_of_mcp([SimpleNamespace(type="image", data="no base64!")])
 
 
+def test_resources_that_are_read_become_blocks() -> None:
+    """What a server reads out is a picture or a text as well, also as the result of a tool."""
+    picture = {"uri": "file:///a.png", "blob": base64.b64encode(PNG).decode(), "mimeType": "image/png"}
+    result = mcp.ReadResourceResult.model_validate({"contents": [picture, {"uri": "file:///a.txt", "text": "a"}]})
+
+    def read() -> mcp.ReadResourceResult:
+        """Reads."""
+        return result
+
+    both: list[list[Any]] = [blocks_of_mcp(result), list(image_tool(read)().blocks)]
+    for blocks in both:
+        assert [type(block) for block in blocks] == [ImageBlock, TextBlock]
+        assert blocks[1].text == "file:///a.txt:\na"
+
+
 def test_mcp_tools_show_their_pictures() -> None:
     """A tool that gives back an MCP result, as `McpToolSpec` makes them, has its content as blocks and its error."""
 
