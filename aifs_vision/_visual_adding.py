@@ -66,6 +66,7 @@ class Adding:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._entries: dict[str, Entry] = {}
+        self._fatal: AIFSError | None = None
         self._progress = _Progress(shelf.name, wanted=progress)
 
     async def run(self, sources: Sequence[Source], on_error: Literal["raise", "skip", "keep"]) -> list[VisualFile]:
@@ -82,8 +83,7 @@ class Adding:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._ingested(placed)
         superseded = await self._superseded(inside, placed)
-        for entry in doubles:
-            await removed(self._shelf, entry)
+        await removed(self._shelf, *doubles)
         files = [self._file(each, superseded) for each in placed]
         for file in files:
             if file.error is not None and on_error == "raise":
@@ -117,12 +117,15 @@ class Adding:
         """Reads a source, and sees to it that its content is in the store."""
         name = name_of(source)
         async with self._slots:
+            if self._fatal is not None:
+                return _Placed(source=name, error=self._fatal)
             try:
                 given = await asyncio.to_thread(document, source, self._limits)
                 mark = Mark.made(store=self._shelf.name, source=given.source, data=given.data)
                 async with self._turns[mark.digest]:  # equal content is uploaded once
                     return _Placed(source=given.source, mark=mark, new=await self._store(given, mark))
             except AIFSError as error:
+                self._fatal = error if isinstance(error, _FATAL) else self._fatal
                 self._progress.failed += 1
                 return _Placed(source=name, error=error)
 
@@ -182,13 +185,14 @@ class Adding:
         """The sources of which the store had another version, which is removed now that the new one is there."""
         wanted = {each.mark.digest for each in placed if each.mark}
         ready = {each.mark.source for each in placed if each.mark and not self._entries[each.mark.digest].error}
-        found = set()
-        for entry in inside:
-            mark = entry.mark
-            if mark and mark.is_of(self._shelf.name) and mark.source in ready and mark.digest not in wanted:
-                await removed(self._shelf, entry)
-                found.add(mark.source)
-        return found
+        old = {
+            entry.id: (entry, mark.source)
+            for entry in inside
+            if (mark := entry.mark) and mark.is_of(self._shelf.name)
+            if mark.source in ready and mark.digest not in wanted
+        }
+        await removed(self._shelf, *(entry for entry, _ in old.values()))
+        return {source for _, source in old.values()}
 
     def _entry(self, placed: _Placed) -> Entry | None:
         return self._entries[placed.mark.digest] if placed.mark else None

@@ -236,8 +236,7 @@ class AIFSVisualRAGStore:
             if not found:
                 raise not_there(f"There is no file {asked!r} in the store {self.name!r}; files() lists them")
             chosen += [entry for entry in found if entry not in chosen]
-        for entry in chosen:
-            await removed(shelf, entry)
+        await removed(shelf, *chosen)
         return [entry.shown() for entry in chosen]
 
     def drop(self) -> None:
@@ -261,7 +260,7 @@ class AIFSVisualRAGStore:
         self._id = None
         for entry in [*inside, *outside]:
             entry.status = None  # it is in no store any more
-            await removed(self._shelf(identifier), entry)
+        await removed(self._shelf(identifier), *inside, *outside)
 
     # -- Search ----------------------------------------------------------------------------------------------
 

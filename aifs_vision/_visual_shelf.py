@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,8 +113,12 @@ async def listed(shelf: Shelf) -> tuple[list[Entry], list[Entry]]:
     return inside, outside
 
 
-async def removed(shelf: Shelf, entry: Entry) -> None:
-    """Takes a file out of its store and, where the store has uploaded it, deletes it."""
+async def removed(shelf: Shelf, *entries: Entry) -> None:
+    """Takes files out of their store and deletes those that the store has uploaded."""
+    await asyncio.gather(*(_removed(shelf, entry) for entry in entries))
+
+
+async def _removed(shelf: Shelf, entry: Entry) -> None:
     if entry.status is not None:
         await shelf.service.delete(f"{shelf.path}/{quoted(entry.id)}")
     if entry.mark is not None and entry.mark.is_of(shelf.name):

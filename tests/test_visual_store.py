@@ -1,0 +1,455 @@
+"""A Visual RAG store: waiting for the ingestion, failures, deleting, stores by name, settings."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import json
+import logging
+import pickle
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from aifs_vision import (
+    AIFSVisualRAGStore,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ImageFormatError,
+    Limits,
+    NotFoundError,
+    PermissionDeniedError,
+    ResidencyError,
+    ServiceError,
+    SettingsError,
+    UnexpectedAnswerError,
+)
+from aifs_vision.testing import virtual_time
+from tests.office import html
+from tests.pictures import corners, saved
+from tests.poison import POISON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aifs_vision.emulator import Emulator
+
+PNG = saved(corners())
+CLOCK, FLOAT = html("Upkeep of the tide clock"), html("Mussels on the float")
+CUT = b"%PDF-1.7 cut off"
+
+
+@pytest.fixture
+def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
+    """A store of its own name in the emulator, which recognises no text; dropped in the end."""
+    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
+    yield made
+    server.clear()
+    made.drop()
+
+
+def raw(server: Emulator) -> httpx.Client:
+    """A plain client, as somebody else may use the service."""
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    return httpx.Client(base_url=server.base_url.replace("/v2", "/v1"), headers=headers, trust_env=False)
+
+
+def everything(server: Emulator) -> list[dict[str, Any]]:
+    """All files that the service has."""
+    with raw(server) as http:
+        return [dict(file) for file in http.get("/files?limit=100").json()["data"]]
+
+
+class Slow:
+    """A service in memory and in virtual time whose ingestion takes `seconds` for each file, one after the other."""
+
+    def __init__(self, seconds: float, *, error: dict[str, str] | None = None) -> None:
+        self.seconds, self.error = seconds, error
+        self.looks: list[float] = []
+        self._files: dict[str, str] = {}
+        self._inside: list[tuple[str, float]] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answers a request."""
+        now, path = asyncio.get_running_loop().time(), request.url.path
+        if request.method == "POST" and path == "/v1/files":
+            found = re.search(rb'filename="([^"]*)"', request.content)
+            assert found is not None
+            self._files[f"f{len(self._files)}"] = found[1].decode()
+            return httpx.Response(201, json={"id": f"f{len(self._files) - 1}"})
+        if request.method == "POST" and path == "/v1/vector_stores/vs/files":
+            self._inside.append((json.loads(request.content)["file_id"], now))
+            return httpx.Response(200, json={"id": self._inside[-1][0], "status": "in_progress"})
+        if path == "/v1/vector_stores":
+            return httpx.Response(200, json={"data": [{"id": "vs", "name": "slow"}]})
+        if path == "/v1/files":
+            return httpx.Response(200, json={"data": [{"id": i, "filename": name} for i, name in self._files.items()]})
+        self.looks.append(now)
+        begun = self._inside[0][1] if self._inside else 0.0
+        listed = []
+        for place, (file, _) in enumerate(self._inside, start=1):
+            ended = now >= begun + place * self.seconds
+            status = ("failed" if self.error else "completed") if ended else "in_progress"
+            listed.append({"id": file, "status": status, "last_error": self.error if ended else None})
+        return httpx.Response(200, json={"data": listed})
+
+
+def slow() -> AIFSVisualRAGStore:
+    """A client of that service."""
+    return AIFSVisualRAGStore("slow", api_key="key", base_url="http://slow.example/v2")
+
+
+# -- Waiting -----------------------------------------------------------------------------------------------
+
+
+def test_it_waits_until_the_service_is_done() -> None:
+    """An add ends when its files are ingested; it looks again after pauses that grow to ten seconds."""
+    service = Slow(100)
+    with virtual_time(service) as clock:
+        (file,) = slow().add(("clock.html", CLOCK))
+        assert 100 <= clock.now < 111
+    assert file.status == "completed"
+    pauses = [later - one for one, later in zip(service.looks[1:], service.looks[2:], strict=False)]
+    assert pauses[0] < 0.3
+    assert pauses == sorted(pauses)
+    assert max(pauses) < 10.5
+    assert len(service.looks) < 25
+
+
+def test_waiting_is_bounded_and_can_go_on() -> None:
+    """What takes longer than `timeout` is an error that names it, and another add waits without an upload."""
+    service = Slow(100)
+    with virtual_time(service) as clock:
+        store = slow()
+        with pytest.raises(APITimeoutError, match=r"not ingested 'clock\.html' within 30 s.*timeout=") as caught:
+            store.add(("clock.html", CLOCK), timeout=30)
+        assert 30 <= clock.now < 32
+        assert not isinstance(caught.value.__cause__, httpx.HTTPError)
+        (file,) = store.add(("clock.html", CLOCK), timeout=90)
+        assert (file.status, file.change) == ("completed", "unchanged")
+
+
+def test_the_time_is_counted_anew_with_each_file() -> None:
+    """A long row of files is waited for as long as one after the other is done within the time."""
+    service = Slow(20)
+    with virtual_time(service) as clock:
+        files = slow().add([(f"{n}.html", html(str(n))) for n in range(8)], timeout=31)
+        assert clock.now >= 160
+    assert {file.status for file in files} == {"completed"}
+
+
+def test_progress_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """With progress=True lines on stderr count the files that are ready; without it there are none."""
+    with virtual_time(Slow(5)):
+        slow().add([("a.html", CLOCK), ("b.html", FLOAT)], progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "aifs-vision: 2/2 files are ready in 'slow'"
+    assert "aifs-vision: 1/2 files are ready in 'slow'" in lines
+    with virtual_time(Slow(5)):
+        slow().add([("a.html", CLOCK), ("b.html", FLOAT)])
+    assert not capsys.readouterr().err
+
+
+def test_a_failure_of_the_service_is_its_own() -> None:
+    """A file that the service could not ingest for its own reasons is a ServiceError with its words."""
+    with (
+        virtual_time(Slow(1, error={"code": "server_error", "message": "out of memory"})),
+        pytest.raises(ServiceError, match=r"could not ingest 'a\.html': out of memory"),
+    ):
+        slow().add(("a.html", CLOCK))
+
+
+# -- Failures ----------------------------------------------------------------------------------------------
+
+
+def test_failures_are_raised_left_out_or_kept(store: AIFSVisualRAGStore, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that cannot be read, or not be ingested, harms no other: raised first, skipped and logged, or kept."""
+    sources = [("good.html", CLOCK), ("cut.pdf", CUT), ("text.txt", b"text"), ("fine.html", FLOAT)]
+    with pytest.raises(ImageFormatError, match=r"text\.txt"):
+        store.add(sources)
+    with pytest.raises(BadRequestError, match=r"'cut\.pdf'"):
+        store.add([*sources[:2], sources[3]])
+    with caplog.at_level(logging.WARNING, "aifs_vision"):
+        assert [file.filename for file in store.add(sources, on_error="skip")] == ["good.html", "fine.html"]
+    assert [record.message.split()[0] for record in caplog.records] == ["cut.pdf", "text.txt"]
+    kept = store.add(sources, on_error="keep")
+    assert [file.source for file in kept] == [name for name, _ in sources]
+    assert [file.status for file in kept] == ["completed", "failed", "failed", "completed"]
+    assert [type(file.error) for file in kept] == [type(None), BadRequestError, ImageFormatError, type(None)]
+    with pytest.raises(SettingsError, match="on_error='ignore'"):
+        store.add(sources, on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_what_has_failed_is_tried_again(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A file whose ingestion has failed is uploaded anew by the next add, and its old one deleted."""
+    (first,) = store.add(("cut.pdf", CUT), on_error="keep")
+    (second,) = store.add(("cut.pdf", CUT), on_error="keep")
+    assert first.id != second.id
+    assert [file.id for file in store.files()] == [second.id]
+    assert first.id not in {file["id"] for file in everything(server)}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (403, PermissionDeniedError)])
+def test_a_key_that_may_not_ends_everything(
+    server: Emulator, store: AIFSVisualRAGStore, status: int, kind: type[APIError]
+) -> None:
+    """401 and 403 are raised whatever `on_error` says, and the other files are not tried."""
+    store.add([])
+    server.clear()
+    server.fail("none", path="/v1/files")
+    server.fail(status, times=99, path="/v1/files")
+    with pytest.raises(kind):
+        store.add([(f"{n}.html", html(str(n))) for n in range(20)], on_error="keep")
+    assert len(server.requests) <= 3 + 4  # what there is, and those under way
+
+
+@pytest.mark.parametrize("fault", [500, 503, "reset", "html", 429])
+def test_passing_faults_are_tried_again(server: Emulator, store: AIFSVisualRAGStore, fault: Any) -> None:
+    """Every request goes through the project's transport: what may pass is tried again, with no sign of it."""
+    server.fail(fault, times=2, retry_after=0.001)
+    with virtual_time():
+        store.add(("clock.html", CLOCK))
+        server.fail(fault, times=2, retry_after=0.001)
+        assert store.search("clock")
+
+
+def test_an_upload_whose_answer_is_lost_leaves_no_double(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """An upload is tried again although the service may have the file; the double is deleted at once."""
+    server.fail("none", path="/v1/files")
+    server.fail("reset_body", times=2, path="/v1/files")
+    with virtual_time():
+        (file,) = store.add(("clock.html", CLOCK))
+    assert [each["id"] for each in everything(server) if each["filename"].startswith("clock.html.")] == [file.id]
+
+
+def test_a_run_that_broke_off_is_gone_on_with(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """What was uploaded and never put into the store is found by the next add, and its doubles are deleted."""
+    server.fail("none", path="/v1/files")
+    server.fail("reset_body", times=4, path="/v1/files")
+    with virtual_time(), pytest.raises(APIError):
+        store.add(("lost.html", CLOCK))
+    assert len([each for each in everything(server) if each["filename"].startswith("lost.html.")]) == 4
+    server.clear()
+    (file,) = store.add(("lost.html", CLOCK))
+    assert file.change == "added"
+    assert ("POST", "/v1/files") not in {(request.method, request.path) for request in server.requests}
+    assert [each["id"] for each in everything(server) if each["filename"].startswith("lost.html.")] == [file.id]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"data": 7},
+        {"data": [7]},
+        {"data": [{"filename": "a", "score": 1, "content": [{"type": "audio", "text": "x"}]}]},
+        {"data": [{"filename": "a", "score": 1, "content": [{"type": "base64", "text": "iVBOR"}]}]},
+        {"data": [{"filename": "a", "score": None, "content": [{"type": "text", "text": "x"}]}]},
+        {"results": []},
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(answer: Any) -> None:
+    """Hits in a form that was not promised are an error of the tree, never an empty list."""
+
+    async def service(request: httpx.Request) -> httpx.Response:
+        stores = {"data": [{"id": "vs", "name": "slow"}]}
+        return httpx.Response(200, json=stores if request.method == "GET" else answer)
+
+    with virtual_time(service), pytest.raises(UnexpectedAnswerError):
+        slow().search("x")
+
+
+def test_a_page_may_be_unknown() -> None:
+    """A hit whose page the service does not tell has none, and its picture's address is passed on as it is."""
+    hit = {"filename": "a.png", "score": 0.5, "content": [{"type": "base64", "text": "https://x.example/a.png"}]}
+
+    async def service(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [{"id": "vs", "name": "slow"} if request.method == "GET" else hit]})
+
+    with virtual_time(service):
+        (found,) = slow().search("x", k=0, k_images=1)
+    assert (found.page, found.filename, found.image_url) == (None, "a.png", "https://x.example/a.png")
+
+
+# -- Files and stores --------------------------------------------------------------------------------------
+
+
+def test_files_are_deleted_by_name_source_or_entry(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A deleted file is in the store no more, nor anywhere; one that is not there is an error that deletes nothing."""
+    names = ["docs/a.html", "b.html", "c.html", "d.html"]
+    files = store.add([(name, html(name)) for name in names])
+    with pytest.raises(NotFoundError, match=r"There is no file 'z\.html' in the store"):
+        store.delete("b.html", "z.html")
+    assert len(store.files()) == 4
+    gone = store.delete("docs/a.html", "b.html", files[2])
+    assert [file.filename for file in gone] == ["a.html", "b.html", "c.html"]
+    assert [file.filename for file in store.files()] == ["d.html"]
+    assert not {file.id for file in gone} & {file["id"] for file in everything(server)}
+
+
+def test_files_of_others_are_listed_and_kept(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """What somebody else has put into the store is listed and found under its name, and outlives the store."""
+    store.add(("clock.html", CLOCK))
+    with raw(server) as http:
+        form = {"data": {"purpose": "visual-rag"}, "files": {"file": ("theirs.html", FLOAT)}}
+        theirs = http.post("/files", **form).json()["id"]  # type: ignore[arg-type]
+        (own,) = [s["id"] for s in http.get("/vector_stores?limit=100").json()["data"] if s["name"] == store.name]
+        http.post(f"/vector_stores/{own}/files", json={"file_id": theirs})
+    store.add(("clock.html", FLOAT))
+    assert sorted(file.filename for file in store.files()) == ["clock.html", "theirs.html"]
+    assert {hit.filename for hit in store.search("float")} == {"clock.html", "theirs.html"}
+    store.drop()
+    left = {file["id"]: file["filename"] for file in everything(server)}
+    assert left[theirs] == "theirs.html"
+    assert "clock.html" not in str(left)
+
+
+def test_a_store_is_made_by_the_first_add_alone(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """Looking into a store that is not there makes none: it has no files, dropping it does nothing, a search fails."""
+    assert store.files() == []
+    store.drop()
+    with pytest.raises(NotFoundError, match=rf"There is no store '{store.name}' at http.*/v1; add\(\) makes it"):
+        store.search("clock")
+    assert {request.method for request in server.requests} == {"GET"}
+    assert store.add([]) == []
+    assert store.search("clock") == []
+
+
+def test_a_store_is_found_again_after_others_have_made_it_anew(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A store that somebody has dropped and made again is searched, one that is gone is an error."""
+    other = AIFSVisualRAGStore(store.name, api_key=server.api_key, base_url=server.base_url)
+    store.add(("clock.html", CLOCK))
+    assert store.search("clock")
+    other.drop()
+    other.add(("float.html", FLOAT))
+    assert [hit.filename for hit in store.search("clock")] == ["float.html"]
+    other.drop()
+    with pytest.raises(NotFoundError, match="There is no store"):
+        store.search("clock")
+
+
+def test_stores_made_at_the_same_time_are_one(server: Emulator) -> None:
+    """Of stores that several make at once under one name, or whose answer was lost, one is left."""
+    name = f"race {uuid4().hex[:6]}"
+    server.fail("none", path="/vector_stores")
+    server.fail("reset_body", path="/vector_stores")
+    with virtual_time():
+        AIFSVisualRAGStore(name, api_key=server.api_key, base_url=server.base_url).add(("clock.html", CLOCK))
+    with raw(server) as http:
+        assert [s["name"] for s in http.get("/vector_stores?limit=100").json()["data"]].count(name) == 1
+    store = AIFSVisualRAGStore(name, api_key=server.api_key, base_url=server.base_url)
+    assert [file.filename for file in store.files()] == ["clock.html"]
+    store.drop()
+
+
+def test_long_lists_are_read_to_their_end(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A store of more files than the service lists at once is known as a whole."""
+    files = store.add([(f"{n}.html", html(f"page {n}")) for n in range(103)])
+    assert len(store.files()) == len({file.id for file in files}) == 103
+    server.clear()
+    assert {file.change for file in store.add([("0.html", html("page 0")), ("7.html", html("page 7"))])} == {
+        "unchanged"
+    }
+
+
+# -- Synchronous, asynchronous, settings -------------------------------------------------------------------
+
+TWINS = ["add", "files", "delete", "drop", "search"]
+
+
+def test_every_call_has_its_asynchronous_twin(store: AIFSVisualRAGStore) -> None:
+    """Both take the same and do the same, from any number of loops."""
+    for name in TWINS:
+        one, other = getattr(AIFSVisualRAGStore, name), getattr(AIFSVisualRAGStore, f"a{name}")
+        assert inspect.signature(one) == inspect.signature(other)
+
+    async def all_of_it() -> list[str]:
+        await store.aadd([("clock.html", CLOCK), ("float.html", FLOAT)])
+        hits, others = await asyncio.gather(store.asearch("clock"), store.asearch("clock"))
+        assert hits == others
+        assert len(hits) == 2
+        await store.adelete("float.html")
+        names = [file.filename for file in await store.afiles()]
+        await store.adrop()
+        return names
+
+    for _ in range(2):
+        assert asyncio.run(all_of_it()) == ["clock.html"]
+
+
+def test_settings_are_those_of_the_rest(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key and address come from the environment, other services' variables change nothing, and all goes to /v1."""
+    for name, value in POISON.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="AIFS_API_KEY"):
+        AIFSVisualRAGStore("x")
+    monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    for end in ("/v2", "/queue", "/v1", ""):
+        monkeypatch.setenv("AIFS_BASE_URL", server.base_url.replace("/v2", end))
+        assert AIFSVisualRAGStore("x").base_url == server.base_url.replace("/v2", "/v1")
+    assert AIFSVisualRAGStore("nobody's").files() == []
+    for request in server.requests:
+        assert request.headers["authorization"] == f"Bearer {server.api_key}"
+        assert "poison" not in str(request.headers).lower()
+    for wrong in ({"name": ""}, {"name": 7}, {"chunk_size": 0}, {"chunk_overlap": 1024}, {"timeout": 0}, {"limits": 5}):
+        with pytest.raises(SettingsError):
+            AIFSVisualRAGStore(**{"name": "x", **wrong})  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        AIFSVisualRAGStore("x", chunksize=3)  # type: ignore[call-arg]
+
+
+def test_residency_is_kept_to(server: Emulator) -> None:
+    """Both models must be where the residency wants them, known to be so, before anything is sent."""
+    given: dict[str, Any] = {"api_key": server.api_key, "base_url": server.base_url, "residency": "germany"}
+    assert AIFSVisualRAGStore("x", **given).residency == "germany"
+    with pytest.raises(ResidencyError, match="text-embedding-ada-002"):
+        AIFSVisualRAGStore("x", text_embedding_model="text-embedding-ada-002", **given)
+    with pytest.raises(ResidencyError, match="its region is not known"):
+        AIFSVisualRAGStore("x", vision_embedding_model="some-other-model", **given)
+    assert not server.requests
+
+
+def test_models_and_chunks_are_those_that_were_chosen(server: Emulator) -> None:
+    """A store is made with its models, and each file put into it with the size and overlap of passages."""
+    store = AIFSVisualRAGStore(
+        f"chosen {uuid4().hex[:6]}",
+        api_key=server.api_key,
+        base_url=server.base_url,
+        text_embedding_model="jina-embeddings-v2-base-de",
+        chunk_size=300,
+        chunk_overlap=20,
+        limits=Limits(in_flight=1),
+    )
+    store.add(("clock.html", CLOCK))
+    bodies = [request.body for request in server.requests if request.method == "POST"]
+    models = {
+        "text_embedding_model": "jina-embeddings-v2-base-de",
+        "vision_embedding_model": "tsi-embedding-colqwen2-2b-v1",
+    }
+    assert bodies[0] == {"name": store.name, "chunking_strategy": models}
+    assert bodies[-1]["chunking_strategy"] == {"chunk_size": 300, "chunk_overlap": 20}
+    store.drop()
+
+
+def test_the_key_is_shown_nowhere(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither repr nor pickle nor errors have the key; whoever unpickles it takes it from its own environment."""
+    store = AIFSVisualRAGStore(
+        "secret", api_key="sk-very-secret", base_url=server.base_url, chunk_size=64, chunk_overlap=8
+    )
+    with pytest.raises(AuthenticationError) as caught:
+        store.search("x")
+    for shown in (repr(store), str(caught.value), repr(vars(caught.value)), str(pickle.dumps(store))):
+        assert "sk-very-secret" not in shown
+    assert copy.deepcopy(store) is store
+    dumped = pickle.dumps(store)
+    with pytest.raises(SettingsError, match="AIFS_API_KEY"):
+        pickle.loads(dumped)  # noqa: S301 - our own
+    monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    loaded = pickle.loads(dumped)  # noqa: S301 - our own
+    assert (loaded.name, loaded.base_url, loaded.files()) == ("secret", store.base_url, [])
