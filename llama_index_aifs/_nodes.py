@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from dataclasses import fields
 from decimal import Decimal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from llama_index.core.schema import BaseNode
 
-__all__ = ["PENDING", "RESULTS", "document", "pending_document", "text_node"]
+__all__ = ["PENDING", "RESULTS", "document", "page_of", "pending_document", "text_node"]
 
 PENDING = "pending"
 """The `status` of a Document that stands for a picture nobody has read yet."""
@@ -46,7 +47,8 @@ def pending_document(
         known["status"] = PENDING
     made = _document(image, "", {**(extra_info or {}), **known}, known)
     if data is not None:
-        made.image_resource = MediaResource(data=data, mimetype=image.mime_type)
+        # LlamaIndex keeps bytes as base64, and takes what looks like it for it.
+        made.image_resource = MediaResource(data=base64.b64encode(data), mimetype=image.mime_type)
     return made
 
 
@@ -71,6 +73,12 @@ def text_node(reading: Reading, node: BaseNode) -> TextNode:
         excluded_llm_metadata_keys=_hidden(node.excluded_llm_metadata_keys, known),
         relationships={NodeRelationship.SOURCE: node.source_node or node.as_related_node_info()},
     )
+
+
+def page_of(metadata: Mapping[str, Any]) -> int | None:
+    """The page that metadata name, also where a store has made a float of it; None where they name none."""
+    page = metadata.get("page")
+    return int(page) if isinstance(page, (int, float)) and page == int(page) else None
 
 
 def _document(reading: Reading, text: str, metadata: dict[str, Any], known: Mapping[str, Any]) -> Document:

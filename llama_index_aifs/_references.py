@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import ImageNode, Node
 
-from llama_index_aifs._nodes import RESULTS, text_node
+from llama_index_aifs._nodes import RESULTS, page_of, text_node
 from llama_index_aifs._remote import RemoteFile
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _reference(node: BaseNode, fs: AbstractFileSystem | None) -> _Reference | No
         if data is not None:
             digest = hashlib.sha256(data).hexdigest()
             return _Reference(name=f"sha256:{digest[:16]}", source=data, digest=digest)
-        return None if place is None else _Reference(name=place, source=_source_at(place, fs))
-    known: dict[str, Any] = {"name": name, "digest": metadata.get("image_sha256"), "page": metadata.get("page")}
+        return None if place is None else _Reference(name=_printable(place), source=_source_at(place, fs))
+    known: dict[str, Any] = {"name": name, "digest": metadata.get("image_sha256"), "page": page_of(metadata)}
     return _Reference(source=_source_at(name, fs) if data is None else (name, data), **known)
 
 
@@ -119,11 +119,23 @@ def _source_at(place: str, fs: AbstractFileSystem | None) -> Source:
 def _picture_in(node: BaseNode) -> tuple[bytes | None, str | None]:
     """The bytes of a node's picture, or the path or URL of it."""
     if isinstance(node, ImageNode):
-        data = None if node.image is None else base64.b64decode(node.image)
-        return data, node.image_path or node.image_url
+        return None if node.image is None else _decoded(node.image), node.image_path or node.image_url
     resource: MediaResource | None = node.image_resource if isinstance(node, Node) else None
     if resource is None:
         return None, None
     place = resource.path or resource.url
-    # LlamaIndex keeps the bytes as base64.
-    return None if resource.data is None else base64.b64decode(resource.data), None if place is None else str(place)
+    data = None if resource.data is None else _decoded(resource.data.decode())  # LlamaIndex keeps it as base64
+    return data, None if place is None else str(place)
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes in base64, with a label or without; of what is none the text itself, so that its error says so."""
+    try:
+        return base64.b64decode(text.partition("base64,")[2] if text.startswith("data:") else text, validate=True)
+    except ValueError:
+        return text.encode()
+
+
+def _printable(path: str) -> str:
+    """A path as readings call it: bytes that are no text are written out."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

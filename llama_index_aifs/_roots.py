@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Roots"]
 
 # Nothing is waited for, and nothing followed: the path that is opened has been resolved before.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
 _RULE = "name the folders whose pictures may be shown, such as roots=['scans/']"
 
 
@@ -64,7 +64,7 @@ class Roots:
             return self._local(source, path) if self._fs is None else self._remote(source, path)
         except FileNotFoundError as error:
             raise ImageNotFoundError(source) from error
-        except (OSError, ValueError) as error:  # ValueError: a null byte
+        except (OSError, ValueError, RuntimeError) as error:  # a null byte; links that lead in a circle, before 3.13
             raise ImageAccessError(source, getattr(error, "strerror", None) or str(error)) from error
 
     def _resolved(self, path: str) -> str:

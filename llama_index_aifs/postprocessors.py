@@ -11,7 +11,8 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MediaResource, MetadataMode, Node, NodeWithScore
 
-from aifs_vision import ImageError, ImageLimits, SettingsError, image_tokens, model_card, prepare_images
+from aifs_vision import ImageError, ImageLimits, SettingsError, image_tokens, model_card, prepare_images, survey_images
+from llama_index_aifs._nodes import page_of
 from llama_index_aifs._roots import Roots
 
 if TYPE_CHECKING:
@@ -86,10 +87,10 @@ class AttachImages(BaseNodePostprocessor):
             if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
                 raise SettingsError.bad_number(name, most, "it is a whole number of at least 1")
         self._card = model_card(model)
-        if not self._card.takes_images:
-            raise SettingsError.blind_model(model)
-        self._roots = Roots(roots, fs, image_limits or ImageLimits())
         self._how = {"size": size, "frames": frames, "image_limits": image_limits}
+        survey_images((), frames=frames, image_limits=image_limits)  # opens nothing: wrong arguments show now
+        prepare_images("https://127.0.0.1/", self._card, **self._how)  # nor does this: URLs are passed on
+        self._roots = Roots(roots, fs, image_limits or ImageLimits())
 
     @classmethod
     def class_name(cls) -> str:
@@ -107,8 +108,8 @@ class AttachImages(BaseNodePostprocessor):
 
     def _attached(self, node: BaseNode, seen: set[tuple[str, int]], spent: _Spent) -> BaseNode:
         """The node with its picture; as it is where there is none, or where another node has it."""
-        source, page, digest = (node.metadata.get(key) for key in ("source", "page", "image_sha256"))
-        if not isinstance(source, str) or not isinstance(page, int) or "status" not in node.metadata:
+        source, digest, page = node.metadata.get("source"), node.metadata.get("image_sha256"), page_of(node.metadata)
+        if not isinstance(source, str) or page is None or "status" not in node.metadata:
             return node
         if not isinstance(digest, str):
             return _without(node, f"{source}: its bytes have never been here, so nobody knows whether it has changed")

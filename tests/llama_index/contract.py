@@ -215,11 +215,16 @@ class TransformContract:
     def test_both_calls_give_the_same(
         self, make: Callable[..., TransformComponent], load: Callable[[], list[Document]]
     ) -> None:
-        """The call and its asynchronous twin give the same nodes, in one event loop after the other."""
+        """The call, inside of a running event loop, too, and its asynchronous twin give the same, in any loop."""
+
+        async def inside() -> list[Any]:
+            return list(transform(load()))
+
         whole = same(list(make()(load())))
         transform = make()
         for _ in range(2):
             assert same(list(asyncio.run(transform.acall(load())))) == whole
+            assert same(asyncio.run(inside())) == whole
 
     def test_the_event_loop_stays_free(
         self, make: Callable[..., TransformComponent], load: Callable[[], list[Document]]
@@ -256,11 +261,15 @@ class TransformContract:
             assert same(list(other(load()))) == whole
             assert other.to_dict() == transform.to_dict()
 
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # LlamaIndex forks, and Python warns of that
     def test_workers(self, make: Callable[..., TransformComponent], load: Callable[[], list[Document]]) -> None:
-        """In processes of their own, the nodes are the same."""
-        pipeline = IngestionPipeline(transformations=[make()])
+        """In processes of their own, spawned or forked, the nodes are the same."""
+        whole = sorted(node[:2] for node in same(list(make()(load()))))
+        pipeline = IngestionPipeline(transformations=[make()], disable_cache=True)
         nodes = pipeline.run(documents=load(), num_workers=2)
-        assert sorted(same(list(nodes))) == sorted(same(list(make()(load()))))
+        assert sorted(node[:2] for node in same(list(nodes))) == whole
+        nodes = asyncio.run(pipeline.arun(documents=load(), num_workers=2))
+        assert sorted(node[:2] for node in same(list(nodes))) == whole
 
     def test_upserts(
         self,

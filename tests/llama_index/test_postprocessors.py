@@ -201,12 +201,16 @@ def test_what_is_not_there_any_more(scans: Path) -> None:
     (scans / "a.png").write_bytes(saved(corners(61, 41)))
     (scans / "b.jpg").unlink()
     os.mkfifo(scans / "pipe")
+    (scans / "circle").symlink_to(scans / "circle")
     pipe = NodeWithScore(node=TextNode(text="x", metadata={**nodes[0].metadata, "source": str(scans / "pipe")}))
     null = NodeWithScore(node=TextNode(text="x", metadata={**nodes[0].metadata, "source": f"{scans}/\0", "page": 2}))
+    loop = NodeWithScore(
+        node=TextNode(text="x", metadata={**pipe.metadata, "source": str(scans / "circle"), "page": 3.0})
+    )
     pipe.node.metadata["image_sha256"] = "0"
-    after = AttachImages(scans).postprocess_nodes([*nodes, pipe, null])
-    assert sizes(after) == [None, None, (60, 40), None, None, None, None]
-    expected = ["changed since", "no such file", "outside", "never been here", "regular file", "null"]
+    after = AttachImages(scans).postprocess_nodes([*nodes, pipe, null, loop])
+    assert sizes(after) == [None, None, (60, 40), None, None, None, None, None]
+    expected = ["changed since", "no such file", "outside", "never been here", "regular file", "null", "circle"]
     for reason, words in zip(reasons(after), expected, strict=True):
         assert words in reason
     limits = ImageLimits(max_bytes=100)
@@ -256,6 +260,9 @@ def test_settings(scans: Path) -> None:
         {"roots": scans / "a.png"},
         {"max_images": 0},
         {"max_tokens": 0.5},
+        {"size": "huge"},
+        {"frames": 0},
+        {"image_limits": 5},
         {"model": "text-embedding-bge-m3"},
     ]
     for options in wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -106,11 +107,12 @@ def test_two_tasks_stand_side_by_side(folder: Path) -> None:
     "node",
     [
         ImageNode(image=base64.b64encode(PNG).decode()),
+        ImageNode(image="data:image/jpeg;base64," + base64.b64encode(PNG).decode()),
         ImageDocument(image=base64.b64encode(PNG).decode()),
         Node(image_resource=MediaResource(data=PNG)),
         Document(image_resource=MediaResource(data=PNG)),
     ],
-    ids=["ImageNode", "ImageDocument", "Node", "Document"],
+    ids=["ImageNode", "data URI", "ImageDocument", "Node", "Document"],
 )
 def test_pictures_inside_of_nodes(node: Any, eyes: Emulator) -> None:
     """A node that has the bytes of a picture is read, whichever class it is of."""
@@ -141,6 +143,17 @@ def test_pictures_beside_nodes(tmp_path: Path, eyes: Emulator) -> None:
     ]
     assert sent == [url]  # passed on, and not fetched here
     assert [node.metadata["source"] for node in failed] == [url, url]
+
+
+@pytest.mark.usefixtures("eyes")
+def test_nodes_with_something_else_than_a_picture(tmp_path: Path) -> None:
+    """What is no picture, whatever a node says of it, is that node's failure: by base64, bytes or an odd path."""
+    odd = os.fsdecode(bytes(tmp_path) + b"/\xff.png")
+    nodes = [ImageNode(image="no base64!"), ImageNode(image_path=odd), Node(image_resource=MediaResource(data=b"text"))]
+    kept = read(nodes, on_error="keep")
+    assert [node.metadata["status"] for node in kept] == ["failed"] * 3
+    assert [node.ref_doc_id for node in kept] == [node.id_ for node in nodes]
+    assert "\\xff.png" in kept[1].metadata["error"]
 
 
 @pytest.mark.usefixtures("eyes")
@@ -333,6 +346,28 @@ def test_only_so_many_at_once(server: Emulator) -> None:
         spans = [(request.started, request.finished or request.started) for request in slow.requests]
     assert max(sum(start <= at < end for start, end in spans) for at, _ in spans) in {2, 3}
     assert not server.requests
+
+
+def test_cancelled_work_ends() -> None:
+    """Whoever cancels the asynchronous call gets no more requests than were on their way."""
+    with Emulator(ocr=False, latency=0.1) as slow:
+        options: dict[str, Any] = {"base_url": slow.base_url, "api_key": slow.api_key, "limits": Limits(in_flight=2)}
+        transform = ImageToText(**options)
+        documents = listed(*(saved(corners(40 + n, 40)) for n in range(20)))
+
+        async def main() -> None:
+            task = asyncio.ensure_future(transform.acall(documents))
+            while not slow.requests:  # noqa: ASYNC110 - they come in another thread
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        before = len(slow.requests)
+        assert Vision(**options).read(PNG, "caption").ok  # as much time as a further question would have taken
+        assert before <= 4
+        assert len(slow.requests) == before + 1
 
 
 @pytest.mark.usefixtures("environment")
