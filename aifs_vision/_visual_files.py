@@ -49,7 +49,7 @@ _TAKEN = (
     "Visual RAG takes PDF, PPTX, DOCX, HTML and PNG, told by their first bytes, and pictures, which are sent as PNG"
 )
 _PARTS = {"word/document.xml": _DOCX, "ppt/presentation.xml": _PPTX}
-_PAGE = re.compile(rb"(?is)\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b")
+_PAGE = re.compile(rb"(?is)\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body)\b")
 _MARKUP = re.compile(rb"\s*<[a-z!]", re.IGNORECASE)
 _HEAD = 4096  # bytes in which an HTML page says that it is one
 _SEEING = "Qwen3-VL-30B-A3B-Instruct-FP8"  # by whose eyes pictures are prepared: it runs where the service's index does

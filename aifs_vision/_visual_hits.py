@@ -45,6 +45,11 @@ class VisualHit:
     score: float
     store: str
 
+    def metadata(self) -> dict[str, str | int | float]:
+        """Scalars for the metadata of documents and nodes, the same in every framework; an unknown page is left out."""
+        told = {"filename": self.filename, "modality": self.modality, "score": self.score, "store": self.store}
+        return told if self.page is None else {**told, "page": self.page}
+
 
 def hits_of(answer: Any, store: str, k: int, k_images: int) -> list[VisualHit]:
     """The hits of a search, texts before pictures, each kind with the best first; no more than were asked for.

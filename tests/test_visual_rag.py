@@ -86,6 +86,13 @@ def test_from_documents_to_the_right_page(aifs_emulator: Emulator) -> None:
     assert (text.filename, text.page, text.modality, text.text) == ("ferries.pdf", 2, "text", FERRY)
     assert (picture.filename, picture.page, picture.modality, picture.text) == ("ferries.pdf", 2, "image", "")
     assert text.image_url is None
+    assert text.metadata() == {
+        "filename": "ferries.pdf",
+        "page": 2,
+        "modality": "text",
+        "score": text.score,
+        "store": "round trip",
+    }
     assert picture.image_url is not None
     (prepared,) = prepare_images(picture.image_url, "gpt-4.1")
     assert prepared.width == 834  # 400 points at 150 dots an inch
@@ -252,6 +259,7 @@ def test_formats_are_told_by_content(server: Emulator, store: AIFSVisualRAGStore
         (("a.mp4", clip([corners()], frames=2)), "video"),
         (("a.html", b"no markup"), "a text file"),
         (("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "SVG"),
+        (("a.xml", b"<!---->" * 585), "XML"),  # to be told in a moment, however many comments there are
         ("https://example.com/a.pdf", "not fetched"),
         ("s3://bucket/a.pdf", "not fetched"),
     ],

@@ -242,6 +242,20 @@ def test_a_run_that_broke_off_is_gone_on_with(server: Emulator, store: AIFSVisua
     assert [each["id"] for each in everything(server) if each["filename"].startswith("lost.html.")] == [file.id]
 
 
+def test_doubles_of_two_processes_become_one(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A content that two processes have added at the same moment is found once after the next add."""
+    store.add(("clock.html", CLOCK))
+    (name,) = [file["filename"] for file in everything(server)][:1]
+    with raw(server) as http:
+        form = {"data": {"purpose": "visual-rag"}, "files": {"file": (name, CLOCK)}}
+        double = http.post("/files", **form).json()["id"]  # type: ignore[arg-type]
+        (own,) = [s["id"] for s in http.get("/vector_stores?limit=100").json()["data"] if s["name"] == store.name]
+        http.post(f"/vector_stores/{own}/files", json={"file_id": double})
+    assert len(store.files()) == 2
+    assert [file.change for file in store.add(("clock.html", CLOCK))] == ["unchanged"]
+    assert len(store.search("clock")) == len(store.files()) == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -274,6 +288,7 @@ def test_a_page_may_be_unknown() -> None:
 
     with virtual_time(service):
         (found,) = slow().search("x", k=0, k_images=1)
+    assert "page" not in found.metadata()
     assert (found.page, found.filename, found.image_url) == (None, "a.png", "https://x.example/a.png")
 
 

@@ -9,7 +9,8 @@
 
 It answers for the real model names with the service's wire format, is strict about what it accepts, and
 marks every answer as its own (`system_fingerprint: "aifs-emulator"`). For tests it can be told what to answer,
-what to do wrong, and how fast to be; `requests` says what it was asked. Tests that use pytest find it as the
+what to do wrong, and how fast to be; `requests` says what it was asked. Its Visual RAG (`/v1`) keeps what it is given
+for as long as it runs. Tests that use pytest find it as the
 fixture `aifs_emulator`; `python -m aifs_vision.emulator --port 8085` runs it for other programs.
 """
 
