@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from aifs_vision._readings import ModelUse, Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._run import Run
-    from aifs_vision._sources import Source, is_source
+    from aifs_vision._sources import Source, SourcePages, is_source
     from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
@@ -131,6 +131,7 @@ __all__ = [
     "SettingsError",
     "SeveralPagesError",
     "Source",
+    "SourcePages",
     "Task",
     "TextEmbedder",
     "UnexpectedAnswerError",
@@ -169,7 +170,7 @@ _HOMES = {
     "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
     "_frames": "Frames",
     "_guards": "ImageLimits",
-    "_sources": "Source is_source",
+    "_sources": "Source SourcePages is_source",
     "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",

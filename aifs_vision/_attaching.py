@@ -11,7 +11,7 @@ from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import SettingsError
 from aifs_vision._guards import MIN_SIDE, ImageLimits
 from aifs_vision._images import PreparedImage, prepare
-from aifs_vision._sources import frames
+from aifs_vision._sources import SourcePages, frames
 from aifs_vision._tasks import Task
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ def prepare_images(
         raise SettingsError.blind_model(card.name)
     task, limits = _task(size), image_limits or ImageLimits()
     key: Hashable = None
-    given = source.encode() if isinstance(source, str) and source[:5].lower() == "data:" else source
+    given, pages = (source.source, source.pages) if isinstance(source, SourcePages) else (source, None)
+    if isinstance(given, str) and given[:5].lower() == "data:":
+        given = given.encode()
     if isinstance(given, bytes):
-        key = hashlib.sha256(given).digest(), card.name, size, frames, limits
+        key = hashlib.sha256(given).digest(), pages, card.name, size, frames, limits
     return _remembered.images(key, source, (card, task, frames, limits))
 
 

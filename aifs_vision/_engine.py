@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from difflib import get_close_matches
 from inspect import signature
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision._budget import Budget
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Vision"]
 
 DEFAULT_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
-
-_ON_ERROR = ("raise", "skip", "keep")
-_FRAMES = ("auto", "first", "all", "scenes")
 
 
 class Vision:
@@ -199,9 +195,7 @@ class Vision:
         Raises:
             SettingsError: an argument outside its choices.
         """
-        if on_error not in _ON_ERROR:
-            raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
-        spread = _checked(sources, frames, glob)
+        spread = Spread.checked(sources, frames, glob)
         return Run(Work(self._reader(task), spread, on_error, frames, ordered=ordered, watched=progress))
 
     def estimate(
@@ -292,7 +286,7 @@ class Vision:
         self, sources: Source | Iterable[Source], task: str | Task, frames: Frames, glob: str
     ) -> Estimate:
         reader = self._reader(task, Estimator)
-        work = Work(reader, _checked(sources, frames, glob), "keep", frames, ordered=False, watched=False)
+        work = Work(reader, Spread.checked(sources, frames, glob), "keep", frames, ordered=False, watched=False)
         try:
             while (outcome := await work.next()) is not None:
                 if isinstance(outcome, BaseException):
@@ -300,12 +294,3 @@ class Vision:
         finally:
             await work.close()
         return estimate_of(work.report(), self._ways[0].limits)
-
-
-def _checked(sources: Source | Iterable[Source], frames: Frames, glob: str) -> Spread:
-    """The sources of a run whose arguments can be right."""
-    if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
-        raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
-    if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
-        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
-    return Spread(sources, glob)

@@ -14,9 +14,14 @@ from aifs_vision._formats import HEAD, IMAGE_SUFFIXES, PICTURES, READABLE_SUFFIX
 from aifs_vision._sources import has_scheme, is_source, printable
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from aifs_vision._frames import Frames
     from aifs_vision._sources import Source
 
 __all__ = ["Spread", "Unreadable", "find_images"]
+
+_FRAMES = ("auto", "first", "all", "scenes")
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,19 @@ class Spread:
         self._sources, self._glob = sources, glob
         self.total = 1 if self._alone else len(sources) if isinstance(sources, Sized) else None
         self._each = self._spread()
+
+    @classmethod
+    def checked(cls, sources: Source | Iterable[Source], frames: Frames, glob: str) -> Self:
+        """The sources of a run whose arguments can be right.
+
+        Raises:
+            SettingsError: `frames` or `glob` cannot be.
+        """
+        if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+            raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
+        if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
+            raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
+        return cls(sources, glob)
 
     def __iter__(self) -> Iterator[Source | Unreadable]:
         return self

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aifs_vision._errors import AIFSError
 
@@ -144,6 +145,23 @@ class Reading:
         """Whether this is a result: status "ok" or "empty"."""
         return self.status in RESULTS
 
+    @property
+    def content(self) -> str:
+        """What belongs into an index: the validated data as JSON, else the text."""
+        return self.text if self.data is None else str(self.data.model_dump_json())
+
+    def fields(self) -> dict[str, str | int | float | bool]:
+        """The scalars of the data, flat, for the metadata of an index; {} without data.
+
+        Fields of a model inside are named "<field>_<field>"; lists, dicts, None and fields the schema does not have
+        are left to `content`. They are as the data serialises itself, but a Decimal is a number, so that a store can
+        compare it. A field with the name of an attribute of `Reading` is found as "data_<name>".
+        """
+        if self.data is None:
+            return {}
+        found = _scalars(self.data, self.data.model_dump(mode="json", by_alias=False))
+        return {f"data_{name}" if name in _TAKEN else name: value for name, value in found}
+
     def metadata(self) -> dict[str, str | int | float]:
         """What belongs beside the text in an index: scalars only, the same on every run over the same image.
 
@@ -167,6 +185,22 @@ class Reading:
             "error": None if self.error is None else str(self.error),
         }
         return {key: value for key, value in known.items() if value is not None}
+
+
+# More than the keys of `metadata()`, which are not all there for every picture: a field is to have the same name in all
+# entries of an index.
+_TAKEN = frozenset(field.name for field in fields(Reading))
+
+
+def _scalars(data: Any, dumped: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+    for name, shown in dumped.items():
+        value = None if name in (data.model_extra or ()) else getattr(data, name, None)
+        if hasattr(value, "model_dump") and isinstance(shown, dict):
+            yield from ((f"{name}_{inner}", scalar) for inner, scalar in _scalars(value, shown))
+        elif isinstance(value, Decimal) and shown == str(value):
+            yield name, float(value)
+        elif value is not None and isinstance(shown, (str, int, float, bool)):
+            yield name, shown
 
 
 def reading_id(source: str, page: int, task: str) -> str:

@@ -93,6 +93,20 @@ class RunReport:
     def _total(self) -> ModelUse:
         return sum(self.models.values(), ModelUse())
 
+    def __add__(self, other: RunReport) -> RunReport:
+        """Two runs together; their seconds are added, also where they ran side by side."""
+        models = {**self.models}
+        for name, use in other.models.items():
+            models[name] = models.get(name, ModelUse()) + use
+        return RunReport(
+            statuses=dict(Counter(self.statuses) + Counter(other.statuses)),
+            cached=self.cached + other.cached,
+            models=models,
+            seconds=self.seconds + other.seconds,
+            waited=self.waited + other.waited,
+            failures=self.failures + other.failures,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for logs and JSON."""
         return {

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from aifs_vision._guards import ImageLimits
 
-__all__ = ["Readable", "Source", "frames", "has_scheme", "is_source", "name_of", "printable"]
+__all__ = ["Readable", "Source", "SourcePages", "frames", "has_scheme", "is_source", "name_of", "printable"]
 
 
 class Readable(Protocol):
@@ -31,6 +32,23 @@ class Readable(Protocol):
 
     def read(self) -> bytes:
         """All bytes from here on."""
+
+
+@dataclass(frozen=True)
+class SourcePages:
+    """Some pages or frames of a source, by the numbers that readings give them; the others are neither drawn nor read.
+
+        Vision().read_many([SourcePages("report.pdf", (2, 5))], task="ocr")
+
+    While it is read it raises ImageNotFoundError where one of the pages is not there: the source is another one then.
+
+    Attributes:
+        source: any other source.
+        pages: counted from 1; of animations and videos those that the setting `frames` gives.
+    """
+
+    source: Source
+    pages: tuple[int, ...]
 
 
 Source = Union[
@@ -42,9 +60,10 @@ Source = Union[
     Readable,
     "Image.Image",
     "tuple[str, bytes | Readable]",
+    SourcePages,
 ]
 """A path, an http(s) URL (passed on to the service, never fetched here), a data URI, bytes, a file object, a
-PIL image, or `(name, bytes or file object)`, as httpx and the openai SDK take files."""
+PIL image, `(name, bytes or file object)`, as httpx and the openai SDK take files, or some pages of one of these."""
 
 _LONGEST_PATH = 4096  # characters; a longer text is no path, but probably base64 without its label
 _NAME_SHOWN = 200  # characters shown of what is too long to be a name
@@ -55,7 +74,7 @@ def is_source(value: object) -> TypeGuard[Source]:
     """Whether this is one source, and not an iterable of them: files and pairs can be iterated, too."""
     if isinstance(value, tuple):
         return len(value) == len(("name", "bytes")) and isinstance(value[0], str) and _holds_bytes(value[1])
-    return isinstance(value, (str, os.PathLike)) or _holds_bytes(value) or _is_picture(value)
+    return isinstance(value, (str, os.PathLike, SourcePages)) or _holds_bytes(value) or _is_picture(value)
 
 
 def _holds_bytes(value: object) -> bool:
@@ -71,11 +90,13 @@ def frames(source: Source, wanted: Frames, limits: ImageLimits) -> list[Frame]:
     """The frames of a source, its bytes read once and shared; nothing is decoded yet.
 
     Raises:
-        ImageNotFoundError, ImageAccessError: the source cannot be read.
+        ImageNotFoundError, ImageAccessError: the source cannot be read, or has not the pages that are asked for.
         ImageFormatError, ImageBrokenError, ImageEncryptedError: its bytes are no picture, or a damaged one.
         ImageTooLargeError: more bytes or pages than `limits` lets through.
         TypeError: a source of a type that is none of `Source`.
     """
+    if isinstance(source, SourcePages):
+        return _some(frames(source.source, wanted, limits), source.pages)
     if isinstance(source, str) and (scheme := _SCHEME.match(source)):
         if scheme[1].lower() in {"http", "https"}:
             return [Frame(source=source, url=source)]
@@ -87,12 +108,24 @@ def frames(source: Source, wanted: Frames, limits: ImageLimits) -> list[Frame]:
     return frames_of_bytes(name, data, wanted, limits)
 
 
+def _some(whole: list[Frame], pages: tuple[int, ...]) -> list[Frame]:
+    """Those of the frames whose numbers are asked for, in their order."""
+    by_page = {frame.page: frame for frame in whole}
+    if missing := [page for page in pages if page not in by_page]:
+        has = "1 page" if len(whole) == 1 else f"{len(whole)} pages or frames"
+        what = f"has no page {', '.join(map(str, missing))} (it gives {has}). Read it again, with the same frames=..."
+        raise ImageNotFoundError(whole[0].source, what)
+    return [frame for page, frame in by_page.items() if page in pages]
+
+
 def name_of(source: Source) -> str:
     """The text that names a source in readings: as given, or made of the digest where nothing was given.
 
     Raises:
         TypeError: a source of a type that is none of `Source`.
     """
+    while isinstance(source, SourcePages):
+        source = source.source
     if isinstance(source, tuple):
         return printable(source[0])
     if isinstance(source, (str, os.PathLike)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from aifs_vision._errors import AIFSError, ImageError, SettingsError
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["survey_images"]
 
-_ON_ERROR = ("raise", "skip", "keep")
-_FRAMES = ("auto", "first", "all", "scenes")
 _IN_FLIGHT = 4  # nothing is waited for but the disk
 
 
@@ -56,16 +53,10 @@ def survey_images(
     Raises:
         SettingsError: an argument outside its choices.
     """
-    if on_error not in _ON_ERROR:
-        raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
-    if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
-        raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
-    if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
-        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
     if image_limits is not None and not isinstance(image_limits, ImageLimits):
         raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
     surveyor = _Surveyor(image_limits=image_limits or ImageLimits())
-    return Run(Work(surveyor, Spread(sources, glob), on_error, frames, ordered=True, watched=progress))
+    return Run(Work(surveyor, Spread.checked(sources, frames, glob), on_error, frames, ordered=True, watched=progress))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aifs_vision._api_errors import AuthenticationError, BudgetError, PermissionDeniedError, QuotaExceededError
-from aifs_vision._errors import AIFSError, CacheError
+from aifs_vision._errors import AIFSError, CacheError, SettingsError
 from aifs_vision._interview import Spent
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
@@ -31,6 +31,7 @@ __all__ = ["OnError", "Work"]
 logger = logging.getLogger("aifs_vision")
 
 OnError = Literal["raise", "skip", "keep"]
+_ON_ERROR = ("raise", "skip", "keep")
 
 _OPENED_AHEAD = 4  # sources read while earlier ones are still being asked about
 _READY_AHEAD = 2  # prepared images alive beyond those in flight
@@ -104,6 +105,8 @@ class Work:
         ordered: bool,
         watched: bool,
     ) -> None:
+        if on_error not in _ON_ERROR:
+            raise SettingsError.bad_choice("on_error", on_error, _ON_ERROR)
         self._reader, self._sources = reader, sources
         self._on_error, self._wanted, self._ordered = on_error, wanted, ordered
         self._watched = watched

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
-from pydantic import BaseModel
-
-from aifs_vision import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+
+    from aifs_vision import Reading
 
 __all__ = ["document_of"]
-
-# More than the keys of `Reading.metadata()`, which are not all there for every picture: a field is to have the same
-# name in all Documents. It has "text", too, where some vector stores keep the content.
-_TAKEN = frozenset(field.name for field in fields(Reading))
 
 
 def document_of(reading: Reading, given: Mapping[str, Any] | None = None) -> Document:
@@ -34,24 +27,6 @@ def document_of(reading: Reading, given: Mapping[str, Any] | None = None) -> Doc
             metadata[name] = value
         elif metadata[name] != value:
             metadata[f"blob_{name}"] = value
-    if not isinstance(reading.data, BaseModel):
-        return Document(id=reading.id, page_content=reading.text, metadata=metadata)
-    dumped = reading.data.model_dump(mode="json", by_alias=False)
-    for name, value in _scalars(reading.data, dumped):
-        metadata[f"data_{name}" if name in _TAKEN or name in metadata else name] = value
-    return Document(id=reading.id, page_content=reading.data.model_dump_json(), metadata=metadata)
-
-
-def _scalars(data: BaseModel, dumped: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
-    """The scalars of data by their names, those of models in it as "<field>_<field>"; lists and dicts are left out.
-
-    As the data serialises itself; but a Decimal is a number here, so that a store can compare it.
-    """
-    for name, shown in dumped.items():
-        value = None if name in (data.model_extra or ()) else getattr(data, name, None)
-        if isinstance(value, BaseModel) and isinstance(shown, dict):
-            yield from ((f"{name}_{inner}", scalar) for inner, scalar in _scalars(value, shown))
-        elif isinstance(value, Decimal) and shown == str(value):
-            yield name, float(value)
-        elif value is not None and isinstance(shown, (str, int, float, bool)):
-            yield name, shown
+    for name, value in reading.fields().items():
+        metadata[f"data_{name}" if name in metadata else name] = value
+    return Document(id=reading.id, page_content=reading.content, metadata=metadata)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseBlobParser, BaseLoader
 
-from aifs_vision import SettingsError, Task, Vision, is_source
+from aifs_vision import RunReport, SettingsError, Task, Vision, is_source
 from langchain_aifs._arrays import CHANNELS, in_rgb
 from langchain_aifs._documents import document_of
-from langchain_aifs._totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.document_loaders import Blob
     from langchain_core.documents import Document
 
-    from aifs_vision import Estimate, Frames, OnError, Reading, Run, RunReport, Source
+    from aifs_vision import Estimate, Frames, OnError, Reading, Run, Source
     from langchain_aifs._arrays import Channels
 
 __all__ = ["AIFSImageBlobParser", "AIFSImageLoader"]
@@ -185,13 +185,13 @@ class AIFSImageBlobParser(BaseBlobParser):
             raise SettingsError.bad_choice("channels", channels, CHANNELS)
         self.vision = Vision.of(vision, **vision_options)
         self.task, self.frames, self.on_error, self.channels = Task.of(task), frames, on_error, channels
-        self._totals = Totals()
+        self._report, self._lock = RunReport(), threading.Lock()
         self._run(())  # reads nothing: wrong arguments show now
 
     @property
     def report(self) -> RunReport:
         """The figures of all blobs that have been parsed, added up."""
-        return self._totals.report()
+        return self._report
 
     def lazy_parse(self, blob: Blob) -> Iterator[Document]:
         """The Documents of a blob, one after the other.
@@ -204,15 +204,16 @@ class AIFSImageBlobParser(BaseBlobParser):
                 for reading in run:
                     yield document_of(_named(reading, blob), blob.metadata)
         finally:
-            self._totals.add(run.report)
+            with self._lock:  # several threads may parse blobs with it
+                self._report += run.report
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the key and the report: whoever unpickles it takes the key from its own environment."""
-        return {name: value for name, value in vars(self).items() if name != "_totals"}
+        return {name: value for name, value in vars(self).items() if name not in {"_report", "_lock"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._totals = Totals()
+        self._report, self._lock = RunReport(), threading.Lock()
 
     def _run(self, sources: Iterable[Source]) -> Run:
         return self.vision.read_many(sources, self.task, on_error=self.on_error, frames=self.frames)

@@ -39,6 +39,7 @@ class Ill(Service):
             await asyncio.sleep(0.05)
             if isinstance(self.kind, int):
                 return httpx.Response(self.kind, json={"detail": "down"})
+            assert isinstance(self.kind, Exception)
             raise self.kind
         return await super().__call__(request)
 
