@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -85,22 +86,27 @@ class TextEmbedder:
         return self
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector for each text, in order.
+        """One vector for each text, in order; batches are under way side by side, as limits allow.
 
         Raises:
+            TypeError: one text instead of a list of them.
             APIError: the service did not answer, or refused, or gave other vectors than were asked for.
         """
-        return call(self._embed(list(texts)))
+        return call(self._embed(_listed(texts)))
 
     async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
         """The asynchronous twin of `embed()`."""
-        return await call_async(self._embed(list(texts)))
+        return await call_async(self._embed(_listed(texts)))
 
     async def _embed(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = []
-        for start in range(0, len(texts), self._batch_size):
-            vectors += await self._batch(texts[start : start + self._batch_size])
-        return vectors
+        size = self._batch_size
+        batches = [asyncio.ensure_future(self._batch(texts[at : at + size])) for at in range(0, len(texts), size)]
+        try:
+            return [vector for vectors in await asyncio.gather(*batches) for vector in vectors]
+        finally:  # one that fails makes the others useless
+            for batch in batches:
+                batch.cancel()
+            await asyncio.gather(*batches, return_exceptions=True)
 
     async def _batch(self, texts: list[str]) -> list[list[float]]:
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
@@ -114,6 +120,12 @@ class TextEmbedder:
             body=json.dumps(body).encode(),
         )
         return _in_order(answer, len(texts))
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise TypeError("texts is one text; give a list of texts")
+    return list(texts)
 
 
 def _in_order(answer: Any, count: int) -> list[list[float]]:

@@ -61,7 +61,8 @@ class Vision:
             "auto" moves over to it when the model has answered 429 for a minute.
         timeout: seconds one request may take.
         max_cost: EUR that all requests of this object may cost; the one that could exceed it is not sent.
-        fallback_model: asked where the model stays unavailable; its readings say so in `Reading.model`.
+        fallback_model: asked where the model stays unavailable; its readings say so in `Reading.model`, and a cache
+            keeps them as that model's: once the first one is back, it is asked.
         image_limits: how large files and pictures may be that are opened.
 
     Raises:

@@ -1,9 +1,10 @@
 """AI Foundation Services for LangChain: a chat model that sees, and loaders that turn images into Documents.
 
-    from langchain_aifs import AIFSImageLoader, ChatAIFS
+    from langchain_aifs import AIFSImageLoader, ChatAIFS, image_block
 
     documents = AIFSImageLoader("examples/images", task="ocr").load()
-    answer = ChatAIFS().invoke(f"Which of these is a receipt? {[d.page_content for d in documents]}")
+    message = HumanMessage([{"type": "text", "text": "What is shown?"}, image_block("examples/images/chart.png")])
+    print(ChatAIFS().invoke([message]).text)
 
 Each name is imported on first use.
 """
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from langchain_aifs.document_loaders import AIFSImageBlobParser, AIFSImageLoader
     from langchain_aifs.embeddings import AIFSEmbeddings
     from langchain_aifs.messages import image_block, image_blocks
+    from langchain_aifs.structured_output import RefusedOutputError, StructuredOutputError
 
 __all__ = [
     "AIFSEmbeddings",
     "AIFSImageBlobParser",
     "AIFSImageLoader",
     "ChatAIFS",
+    "RefusedOutputError",
+    "StructuredOutputError",
     "image_block",
     "image_blocks",
 ]
@@ -33,6 +37,8 @@ _MODULE_OF = {
     "AIFSImageBlobParser": "document_loaders",
     "AIFSImageLoader": "document_loaders",
     "ChatAIFS": "chat_models",
+    "RefusedOutputError": "structured_output",
+    "StructuredOutputError": "structured_output",
     "image_block": "messages",
     "image_blocks": "messages",
 }

@@ -26,14 +26,7 @@ from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import CataloguedProfile, profile_of
 from langchain_aifs._replies import cost_eur, keep_thoughts, paid_before
 from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
-from langchain_aifs._structured import (
-    Method,
-    RefusedOutputError,
-    StructuredOutputError,
-    response_format_of,
-    structured,
-    usual_method,
-)
+from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -46,8 +39,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from typing_extensions import Self
 
-__all__ = ["ChatAIFS", "RefusedOutputError", "StructuredOutputError"]
-
+__all__ = ["ChatAIFS"]
 
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = SecretStr("held by the transport")
@@ -337,11 +329,9 @@ class ChatAIFS(BaseChatOpenAI):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Made anew where it is unpickled, with the key that is there."""
-        kept = self.model_fields_set - _NOT_TAKEN - {"openai_api_key", "max_retries"}
-        given = {name: getattr(self, name) for name in kept if name in type(self).model_fields}
-        if isinstance(self.profile, CataloguedProfile):
-            given.pop("profile", None)
-        return _made_anew, (type(self), given)
+        kept = (self.model_fields_set & set(type(self).model_fields)) - _NOT_TAKEN - {"openai_api_key", "max_retries"}
+        kept -= {"profile"} if isinstance(self.profile, CataloguedProfile) else set()
+        return _made_anew, (type(self), {name: getattr(self, name) for name in kept})
 
     @property
     def _llm_type(self) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aifs_vision import ImageFormatError, prepare_images
 
 if TYPE_CHECKING:
-    from langchain_core.messages.content import ImageContentBlock
-
     from aifs_vision import Frames, ImageLimits, ImageSize, PreparedImage, Source
 
 __all__ = ["image_block", "image_blocks"]
@@ -26,8 +24,8 @@ def image_block(
     model: str = _DEFAULT,
     size: ImageSize = "auto",
     image_limits: ImageLimits | None = None,
-) -> ImageContentBlock:
-    """A picture as a content block of a LangChain message, from whatever it is in.
+) -> dict[str, Any]:
+    """A picture as a content block (LangChain's v1 form) of a message, from whatever it is in.
 
         HumanMessage([{"type": "text", "text": "What does it say?"}, image_block("sign.heic")])
 
@@ -61,7 +59,7 @@ def image_blocks(
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,
-) -> list[ImageContentBlock]:
+) -> list[dict[str, Any]]:
     """All pages of a document, or frames of a video, as content blocks; of a picture, its one block.
 
     Args:
@@ -76,7 +74,7 @@ def image_blocks(
     return [_block(image, detail) for image in images]
 
 
-def _block(image: PreparedImage, detail: str | None) -> ImageContentBlock:
+def _block(image: PreparedImage, detail: str | None) -> dict[str, Any]:
     given = image.data or (image.url or "").encode()
     block: dict[str, Any] = {"type": "image", "id": f"aifs-{hashlib.sha256(given).hexdigest()[:_DIGITS]}"}
     if image.url is not None:
@@ -85,4 +83,4 @@ def _block(image: PreparedImage, detail: str | None) -> ImageContentBlock:
         block["base64"], block["mime_type"] = b64encode(image.data).decode(), image.mime_type
     if detail is not None:
         block["extras"] = {"detail": detail}
-    return cast("ImageContentBlock", block)
+    return block

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import uuid
-from dataclasses import fields
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import Document, MediaResource, MetadataMode, NodeRelationship, TextNode
-from pydantic import BaseModel
-
-from aifs_vision import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from llama_index.core.schema import BaseNode
+
+    from aifs_vision import Reading
 
 __all__ = ["PENDING", "RESULTS", "document", "page_of", "pending_document", "text_node"]
 
@@ -28,24 +25,27 @@ RESULTS = frozenset({"ok", "empty"})
 
 _SHOWN = frozenset({"source", "page"})  # of our metadata, what is embedded and shown to the LLM
 _OF_A_MODEL = frozenset({"model", "task", "prompt_version"})
-_OUTDATED = frozenset({"status", "error"})  # of the node a reading replaces
-_TAKEN = frozenset(field.name for field in fields(Reading))  # names that are no field's of extracted data
 
 
 def document(reading: Reading, extra_info: Mapping[str, Any] | None = None) -> Document:
-    """A reading as a Document, with further metadata."""
-    known = _metadata(reading)
-    return _document(reading, _text(reading), {**(extra_info or {}), **known}, known)
+    """A reading as a Document, with further metadata.
+
+    No name is used twice: what `extra_info` has under a name of the reading's is found as "extra_<name>", and a field
+    of the data that has a name which is taken as "data_<name>".
+    """
+    return _document(reading, reading.content, reading.metadata(), extra_info or {})
 
 
 def pending_document(
     image: Reading, extra_info: Mapping[str, Any] | None = None, data: bytes | None = None
 ) -> Document:
     """A picture that is still to be read, as a Document; `data` where no path leads to it."""
-    known: dict[str, Any] = {key: value for key, value in image.metadata().items() if key not in _OF_A_MODEL}
+    known = {key: value for key, value in image.metadata().items() if key not in _OF_A_MODEL}
     if image.error is None:
         known["status"] = PENDING
-    made = _document(image, "", {**(extra_info or {}), **known}, known)
+    # What reading will add has its names already, so that nothing is in its way.
+    given = {f"extra_{name}" if name in _OF_A_MODEL else name: value for name, value in (extra_info or {}).items()}
+    made = _document(image, "", known, given)
     if data is not None:
         # LlamaIndex keeps bytes as base64, and takes what looks like it for it.
         made.image_resource = MediaResource(data=base64.b64encode(data), mimetype=image.mime_type)
@@ -58,19 +58,22 @@ def text_node(reading: Reading, node: BaseNode) -> TextNode:
     The node's own metadata and text are kept, and so is its source; where it has none, it is the source itself, so
     that stores find what was made of it when its picture has changed.
     """
-    known = _metadata(reading)
-    metadata = {**{key: value for key, value in node.metadata.items() if key not in _OUTDATED}, **known}
-    text, id_ = _text(reading), reading.id
-    if "status" not in node.metadata:  # somebody else's: what it says of itself stands
-        metadata |= {key: node.metadata[key] for key in _SHOWN & node.metadata.keys()}
+    known = reading.metadata()
+    text, id_ = reading.content, reading.id
+    if "status" in node.metadata:  # one of ours, whose picture may be another one by now
+        given = {key: value for key, value in node.metadata.items() if key not in {*known, "error"}}
+    else:  # somebody else's: what it says of itself stands
+        given = dict(node.metadata)
+        known |= {key: given[key] for key in _SHOWN & given.keys()}
         text = "\n\n".join(part for part in (node.get_content(MetadataMode.NONE), text) if part)
         id_ = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{node.id_}\n{reading.page}\n{reading.task}"))
+    metadata, own = _metadata(known, given, reading)
     return TextNode(
         id_=id_,
         text=text,
         metadata=metadata,
-        excluded_embed_metadata_keys=_hidden(node.excluded_embed_metadata_keys, known),
-        excluded_llm_metadata_keys=_hidden(node.excluded_llm_metadata_keys, known),
+        excluded_embed_metadata_keys=_hidden(node.excluded_embed_metadata_keys, own),
+        excluded_llm_metadata_keys=_hidden(node.excluded_llm_metadata_keys, own),
         relationships={NodeRelationship.SOURCE: node.source_node or node.as_related_node_info()},
     )
 
@@ -81,43 +84,27 @@ def page_of(metadata: Mapping[str, Any]) -> int | None:
     return int(page) if isinstance(page, (int, float)) and page == int(page) else None
 
 
-def _document(reading: Reading, text: str, metadata: dict[str, Any], known: Mapping[str, Any]) -> Document:
+def _document(reading: Reading, text: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> Document:
+    metadata, own = _metadata(known, given, reading)
     return Document(
         id_=reading.id,
         # Not text="", which LlamaIndex takes for no text: such Documents would all have one key in its caches.
         text_resource=MediaResource(text=text),
         metadata=metadata,
-        excluded_embed_metadata_keys=_hidden((), known),
-        excluded_llm_metadata_keys=_hidden((), known),
+        excluded_embed_metadata_keys=_hidden((), own),
+        excluded_llm_metadata_keys=_hidden((), own),
     )
 
 
-def _text(reading: Reading) -> str:
-    return reading.data.model_dump_json() if isinstance(reading.data, BaseModel) else reading.text
-
-
-def _metadata(reading: Reading) -> dict[str, Any]:
-    """The reading's metadata, and beside it the scalars of `Task.extract`'s data; no name is used twice."""
-    metadata: dict[str, Any] = {**reading.metadata()}
-    if isinstance(reading.data, BaseModel):
-        for name, value in _scalars(reading.data, reading.data.model_dump(mode="json", by_alias=False)):
-            metadata[f"data_{name}" if name in _TAKEN or name in metadata else name] = value
-    return metadata
-
-
-def _scalars(data: BaseModel, dumped: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
-    """The scalars of data by their names, those of models in it as "<field>_<field>"; lists and dicts are left out.
-
-    As the data serialises itself; but a Decimal is a number here, so that a store can compare it.
-    """
-    for name, shown in dumped.items():
-        value = None if name in (data.model_extra or ()) else getattr(data, name, None)
-        if isinstance(value, BaseModel) and isinstance(shown, dict):
-            yield from ((f"{name}_{inner}", scalar) for inner, scalar in _scalars(value, shown))
-        elif isinstance(value, Decimal) and shown == str(value):
-            yield name, float(value)
-        elif value is not None and isinstance(shown, (str, int, float, bool)):
-            yield name, shown
+def _metadata(
+    known: Mapping[str, Any], given: Mapping[str, Any], reading: Reading
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All metadata: what was given, what is known of the picture, the scalars of the data; and the last two alone."""
+    others = {f"extra_{name}" if known.get(name, value) != value else name: value for name, value in given.items()}
+    taken = {*others, *known}
+    data = {f"data_{name}" if name in taken else name: value for name, value in reading.fields().items()}
+    own = {**known, **data}
+    return {**others, **own}, own
 
 
 def _hidden(before: Iterable[str], known: Iterable[str]) -> list[str]:

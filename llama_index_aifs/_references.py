@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import ImageNode, Node
 
+from aifs_vision import SourcePages
 from llama_index_aifs._nodes import RESULTS, page_of, text_node
 from llama_index_aifs._remote import RemoteFile
 
@@ -56,12 +57,16 @@ class Batch:
         self._readings: dict[tuple[str, int], list[Reading]] = {}
 
     def sources(self) -> Iterator[Source]:
-        """What is to be read: each file once, however many nodes stand for it."""
-        seen: set[tuple[str, str | None]] = set()
+        """What is to be read: each file once, however many nodes stand for it, and of it the pages they stand for."""
+        files: dict[tuple[str, str | None], list[_Reference]] = {}
         for _, reference in self._nodes:
-            if reference is not None and reference.key not in seen:
-                seen.add(reference.key)
-                yield reference.source
+            if reference is not None:
+                files.setdefault(reference.key, []).append(reference)
+        for references in files.values():
+            pages = [reference.page for reference in references]
+            some = tuple(page for page in pages if page is not None)
+            source = references[0].source
+            yield source if None in pages else SourcePages(source, some)
 
     def add(self, reading: Reading) -> None:
         """A reading that has come in."""

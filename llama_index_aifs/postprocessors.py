@@ -11,7 +11,16 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MediaResource, MetadataMode, Node, NodeWithScore
 
-from aifs_vision import ImageError, ImageLimits, SettingsError, image_tokens, model_card, prepare_images, survey_images
+from aifs_vision import (
+    ImageError,
+    ImageLimits,
+    SettingsError,
+    SourcePages,
+    image_tokens,
+    model_card,
+    prepare_images,
+    survey_images,
+)
 from llama_index_aifs._nodes import page_of
 from llama_index_aifs._roots import Roots
 
@@ -133,13 +142,8 @@ class AttachImages(BaseNodePostprocessor):
         data = self._roots.read(source)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError(source, "has changed since it was read; read it again, and index what is read")
-        images = prepare_images(data, self._card, **self._how)
-        for image in images:
-            if image.page == page:
-                return image
-        pages = ", ".join(str(image.page) for image in images)
-        remedy = f"give the setting it was read with; frames={self._how['frames']!r} gives {pages}"
-        raise ImageError(source, f"has no frame {page} ({remedy})")
+        (image,) = prepare_images(SourcePages(data, (page,)), self._card, **self._how)
+        return image
 
 
 class _Spent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal  # noqa: TC003 - pydantic looks it up
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict

@@ -307,7 +307,7 @@ def test_refusals_are_errors_of_both_trees(  # noqa: PLR0917
 def broken(server: Emulator) -> Iterator[tuple[str, type[AIFSError], str]]:
     """Each way in which an answer can be none."""
     for fault in ("html", "cut_json", "no_choices"):
-        server.fail(fault, times=4)  # type: ignore[arg-type]
+        server.fail(fault, times=4)
         yield fault, UnexpectedAnswerError, "ModelAPIError"
         server.clear()
     server.fail("reset", times=4)
@@ -366,10 +366,11 @@ def test_no_answer_in_time_is_both_errors(server: Emulator) -> None:
 def test_what_cannot_get_better_is_not_tried_again(server: Emulator) -> None:
     """A wrong picture and a forbidden model are errors that LangChain's middleware does not retry."""
     wrong = HumanMessage([{"type": "image", "url": "a.png"}])
-    for call, kind in (
+    calls: list[tuple[Callable[[], Any], type[AIFSError]]] = [
         (lambda: ChatAIFS().invoke([wrong]), ImageFormatError),
         (lambda: ChatAIFS(residency="germany").invoke("Hello", model="gpt-4.1"), ResidencyError),
-    ):
+    ]
+    for call, kind in calls:
         with pytest.raises(kind) as raised:
             call()
         assert_langchain_knows(raised.value, "ModelInvalidRequestError", again=False)

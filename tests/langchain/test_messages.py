@@ -25,6 +25,8 @@ from tests.media import clip, pdf
 from tests.pictures import ORIENTATION, corner_names, corners, opened, saved, tiff
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -59,7 +61,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "PIL": {"type": "image", "base64": PICTURE},
     "file": {"type": "file", "base64": B64, "mime_type": "image/png"},
     "OpenAI's file": {"type": "file", "file": {"file_data": URI, "filename": "a.png"}},
-    "image_block": dict(image_block(PNG)),
+    "image_block": image_block(PNG),
 }
 
 
@@ -298,10 +300,11 @@ def test_limits_of_pictures_hold_in_messages(server: Emulator) -> None:
 
 def test_a_model_without_eyes_says_so(server: Emulator) -> None:
     """A picture for a model that takes none is an error before anything is sent, also if the call names the model."""
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: ChatAIFS(model="Llama-3.3-70B-Instruct").invoke(asked(FORMS["v1"])),
         lambda: ChatAIFS().invoke(asked(FORMS["v1"]), model="Llama-3.3-70B-Instruct"),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(SettingsError, match="does not take images"):
             call()
     assert not server.requests
@@ -332,7 +335,7 @@ def shown(call: str, picture: bytes = PNG) -> ToolMessage:
 
 def test_pictures_of_parallel_tools_move_into_one_message(server: Emulator) -> None:
     """They come in one message of the user after the last tool message of the turn, each said where it is from."""
-    blue = saved(corners().transpose(1))
+    blue = saved(corners().rotate(180))
     later = [called("c"), shown("c")]
     ChatAIFS().invoke([HumanMessage("look"), called("a", "b"), shown("a"), shown("b", blue), *later])
     messages = server.requests[0].body["messages"]

@@ -229,6 +229,8 @@ def test_pages_and_frames(tmp_path: Path) -> None:
     nodes = found(tmp_path / "b.mp4", frames=2)
     pictures = [picture_of(node) for node in AttachImages(tmp_path, frames=2).postprocess_nodes(nodes)]
     assert [corner_names(picture)[0] for picture in pictures if picture] == ["red", "blue"]
+    (reason, _) = reasons(AttachImages(tmp_path, frames=1).postprocess_nodes(nodes))
+    assert "has no page" in reason
 
 
 def test_other_file_systems() -> None:

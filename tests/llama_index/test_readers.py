@@ -23,7 +23,7 @@ from aifs_vision import (
     SettingsError,
     Vision,
 )
-from llama_index_aifs import AIFSImageReader
+from llama_index_aifs import AIFSImageReader, ImageToText
 from tests.media import samples
 from tests.pictures import corners, saved
 
@@ -145,6 +145,19 @@ def test_settings_are_checked_when_the_reader_is_made(server: Emulator) -> None:
         AIFSImageReader(modle="x", **options)
     with pytest.raises(TypeError, match="not both"):
         AIFSImageReader(vision=Vision(**options), model="gpt-4.1")
+
+
+@pytest.mark.usefixtures("environment")
+def test_further_metadata_do_not_get_lost(folder: Path) -> None:
+    """What `extra_info` has under a name of ours is kept under another one, in one step and in two."""
+    extra = {"source": "attic", "model": "Nikon", "page": 1, "box": 7}
+    (document,) = AIFSImageReader(task="ocr").load_data(folder / "a.png", extra_info=extra)
+    listed = AIFSImageReader(task=None).load_data(folder / "a.png", extra_info=extra)
+    assert listed[0].metadata["extra_model"] == "Nikon"
+    for metadata in (document.metadata, ImageToText(task="ocr")(listed)[0].metadata):
+        kept = {name: value for name, value in metadata.items() if name.startswith("extra_") or name in {"page", "box"}}
+        assert kept == {"extra_source": "attic", "extra_model": "Nikon", "page": 1, "box": 7}
+        assert metadata["source"] == str(folder / "a.png")
 
 
 # -- Every format, every way to a folder --------------------------------------------------------------------

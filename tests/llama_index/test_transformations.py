@@ -240,6 +240,27 @@ def test_failures_by_on_error(folder: Path, eyes: Emulator) -> None:
     assert questions(eyes) == before + 3  # what has been read is not read again
 
 
+def test_only_the_pages_that_are_asked_for_are_paid(tmp_path: Path, eyes: Emulator) -> None:
+    """Of a file with many pages those are read that there are nodes for: a page that failed costs one question more."""
+    path = tmp_path / "minutes.tif"
+    path.write_bytes(tiff([corners().rotate(180 * (page % 2)) for page in range(6)]))
+    documents = AIFSImageReader(task=None).load_data(path)
+    nodes = read([documents[4], documents[1]])
+    assert [(node.metadata["page"], node.get_content()) for node in nodes] == [(5, "red"), (2, "blue")]
+    assert (questions(eyes), {node.metadata["total_pages"] for node in nodes}) == (2, {6})
+    eyes.clear()
+    eyes.fail(400)
+    whole = read(documents, on_error="keep", limits=Limits(in_flight=1))
+    (failed,) = [node for node in whole if node.metadata["status"] == "failed"]
+    assert failed.metadata["page"] == 1
+    assert questions(eyes) == 6
+    assert [node.metadata["status"] for node in read(whole)] == ["ok"] * 6
+    assert questions(eyes) == 7
+    path.write_bytes(tiff([corners()]))
+    with pytest.raises(ImageNotFoundError, match="no page 5"):
+        read([documents[4]])
+
+
 @pytest.mark.usefixtures("eyes")
 def test_what_the_reader_kept_is_kept(folder: Path) -> None:
     """A picture that could not even be listed is a failure of the reading, too, and is not lost."""
