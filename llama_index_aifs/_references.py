@@ -66,7 +66,7 @@ class Batch:
             pages = [reference.page for reference in references]
             some = tuple(page for page in pages if page is not None)
             source = references[0].source
-            yield source if None in pages else SourcePages(source, some)
+            yield source if None in pages else SourcePages(source=source, pages=some)
 
     def add(self, reading: Reading) -> None:
         """A reading that has come in."""

@@ -142,7 +142,7 @@ class AttachImages(BaseNodePostprocessor):
         data = self._roots.read(source)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError(source, "has changed since it was read; read it again, and index what is read")
-        (image,) = prepare_images(SourcePages(data, (page,)), self._card, **self._how)
+        (image,) = prepare_images(SourcePages(source=data, pages=(page,)), self._card, **self._how)
         return image
 
 
