@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from langchain_aifs._blocks import Attached
     from langchain_aifs._sendable import Eyes
 
-__all__ = ["message_tokens", "pieces"]
+__all__ = ["message_tokens", "pieces", "words_tokens"]
 
 _MESSAGE = 4  # tokens that chat templates wrap around a message
 _USUAL = (1024, 1024)  # px assumed of a picture at a URL
 _WITH_A_HEADER = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # one picture each, whose size stands at the beginning
 _AUTO_SIDE = Task.ask("?").long_side  # px that size="auto" shrinks to, where there is no small print
-_PIECE = 4  # bytes of a text that stand for a token in `pieces`
 
 
 def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: Eyes) -> int:
@@ -54,12 +53,17 @@ def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: 
     return count + sum(text_tokens(json.dumps(convert_to_openai_tool(tool))) for tool in tools)
 
 
+def words_tokens(text: str) -> int:
+    """The tokens of a text; none of an empty one."""
+    return text_tokens(text) if text else 0
+
+
 def pieces(text: str) -> list[int]:
     """As many numbers as the text is estimated to have tokens; each is made of its share of the bytes.
 
     They are no model's ids: none of the service's models has its vocabulary here.
     """
-    data, count = text.encode(), text_tokens(text) if text else 0
+    data, count = text.encode(), words_tokens(text)
     ends = [round(number * len(data) / count) for number in range(count + 1)] if count else []
     return [int.from_bytes(data[start:end], "big") for start, end in pairwise(ends)]
 

@@ -10,17 +10,9 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from aifs_vision import (
-    ImageLimits,
-    Limits,
-    UnexpectedAnswerError,
-    async_http_client,
-    http_client,
-    model_card,
-    text_tokens,
-)
+from aifs_vision import ImageLimits, Limits, UnexpectedAnswerError, async_http_client, http_client, model_card
 from langchain_aifs._completions import AsyncCompletions, Completions
-from langchain_aifs._counting import message_tokens, pieces
+from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import CataloguedProfile, profile_of
@@ -55,12 +47,11 @@ class ChatAIFS(BaseChatOpenAI):
         chat.invoke([HumanMessage([{"type": "text", "text": "What does this sign say?"}, image_block("sign.jpg")])])
         chat.with_structured_output(Invoice).invoke(...)
 
-    It is LangChain's OpenAI chat model in all but this.
-
-    Key and address are the service's alone (`AIFS_API_KEY`, `AIFS_BASE_URL`): nothing of `OPENAI_*`,
-    `LANGSMITH_GATEWAY` or `LC_*` changes where a request goes or what headers it has. Requests are paced and retried
-    by the same authority as those of `aifs_vision.Vision`, so `max_retries` changes nothing. Errors are those of
-    `aifs_vision` and LangChain's own at once. `/responses` is asked only with `use_responses_api=True`.
+    It is LangChain's OpenAI chat model in all but this. Key and address are the service's alone (`AIFS_API_KEY`,
+    `AIFS_BASE_URL`): nothing of `OPENAI_*`, `LANGSMITH_GATEWAY` or `LC_*` changes where a request goes or what headers
+    it has. Requests are paced and retried by the same authority as those of `aifs_vision.Vision`, so `max_retries`
+    changes nothing. Errors are those of `aifs_vision` and LangChain's own at once. `/responses` is asked only with
+    `use_responses_api=True`.
 
     Pictures may come in any form that LangChain, OpenAI, Anthropic or Google have for them, also in system,
     assistant and tool messages, from where they move to the next message of the user. They are prepared as the engine
@@ -298,7 +289,7 @@ class ChatAIFS(BaseChatOpenAI):
 
     def get_num_tokens(self, text: str) -> int:
         """An estimate of a text's tokens; offline, for every model."""
-        return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else text_tokens(text) if text else 0
+        return len(self.custom_get_token_ids(text)) if self.custom_get_token_ids else words_tokens(text)
 
     def get_token_ids(self, text: str) -> list[int]:
         """As many numbers as `get_num_tokens` says; they are no ids, since no vocabulary is at hand."""
