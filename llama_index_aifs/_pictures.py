@@ -187,9 +187,8 @@ def _bytes_of(data: bytes | IOBase) -> bytes:
     """The raw bytes of what a block holds, which LlamaIndex keeps in base64 or as a file object."""
     if isinstance(data, bytes):
         return resolve_binary(data).read()
-    data.seek(0)
+    data.seek(0)  # it was read at the turn before
     read: bytes = data.read()
-    data.seek(0)  # it may be asked for again at the next turn
     return read
 
 

@@ -73,9 +73,7 @@ class _Question:
         form = _SIMPLER.get(self._form)
         if form is None or not any(word in error.detail.lower() for word in _OF_FORM):
             raise error
-        if self._llm.data_form == self._form:  # else another question has found out as much, or more
-            self._llm.data_form = form
-        self._form = form
+        self._form = self._llm.data_form = form
 
     def data(self, response: ChatResponse) -> BaseModel:
         """The validated object of an answer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -168,6 +169,7 @@ def test_objects_are_seen_while_they_grow() -> None:
         parts = list[Any](llm.stream_structured_predict(Receipt, PROMPT, shop="x"))
     shops = [part.shop for part in parts if part.shop]
     assert len(shops) > 2
+    assert all(part != after for part, after in pairwise(parts[:-1]))
     assert shops == sorted(shops, key=len)
     assert all("a b c d e f".startswith(shop.strip()) for shop in shops)
     assert parts[-1] == Receipt(shop="a b c d e f", total=1.5)

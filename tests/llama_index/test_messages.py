@@ -84,6 +84,14 @@ def test_a_picture_arrives_in_every_form(server: Emulator, tmp_path: pathlib.Pat
         assert corner_names(opened(data)) == CORNERS
 
 
+def test_texts_that_are_empty_are_no_parts(server: Emulator) -> None:
+    """Beside a picture an empty text is left out, as some hosts refuse it; alone it is an empty content."""
+    AIFS().chat([ChatMessage(blocks=[TextBlock(text=""), ImageBlock(image=PNG)]), ChatMessage("")])
+    pictured, empty = server.requests[0].body["messages"]
+    assert [part["type"] for part in content(pictured)] == ["image_url"]
+    assert empty == {"role": "user", "content": ""}
+
+
 def test_an_address_is_passed_on(server: Emulator) -> None:
     """An http(s) address goes to the service as it is, with its `detail`; nothing is fetched here."""
     address = f"{server.base_url}/picture.png"  # nothing is there: the emulator says so, and who asked
