@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AIFSImageReader"]
 
+# Loadings at once in an event loop: SimpleDirectoryReader starts one for each file, and each has a thread and pictures.
+_SIDE_BY_SIDE = 64
+
 
 class AIFSImageReader(BasePydanticReader):
     """Images as Documents: one for each page or frame; alone, or inside `SimpleDirectoryReader`.
@@ -37,6 +42,9 @@ class AIFSImageReader(BasePydanticReader):
     embedded and shown to the LLM. With `Task.extract(...)` the text is the validated data as JSON, and its scalars
     stand in the metadata, too: those of a model in it as "<field>_<field>", and a field whose name is an attribute of
     `Reading` as "data_<name>"; lists and dicts, which many vector stores refuse, are in the text alone.
+
+    `SimpleDirectoryReader.load_data` asks for one file after the other; its `aload_data`, a folder given to this
+    reader, and `task=None` with an `ImageToText` read many at once.
 
     With `task=None` nothing is read, and neither a key nor a request is needed: the Documents say which pages there
     are, with their digests, and `ImageToText` reads those in an `IngestionPipeline` that turn out to be new. Their
@@ -64,6 +72,7 @@ class AIFSImageReader(BasePydanticReader):
     _options: dict[str, Any] = PrivateAttr()
     _image_limits: ImageLimits | None = PrivateAttr()
     _latest: Run = PrivateAttr()
+    _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = PrivateAttr()
 
     def __init__(
         self,
@@ -84,6 +93,7 @@ class AIFSImageReader(BasePydanticReader):
         self._vision = None if task is None else Vision.of(vision, **vision_options)
         self._task = None if task is None else Task.of(task)
         self._options = {"on_error": on_error, "frames": frames, "glob": glob, "progress": progress}
+        self._turns = WeakKeyDictionary()
         self._latest = self._run((), None)  # reads nothing: wrong arguments show now
 
     @classmethod
@@ -149,8 +159,11 @@ class AIFSImageReader(BasePydanticReader):
         extra_info: dict[str, Any] | None = None,
         fs: AbstractFileSystem | None = None,
     ) -> list[Document]:
-        """The asynchronous twin of `load_data`."""
-        return [document async for document in self.alazy_load_data(file, extra_info, fs)]
+        """The asynchronous twin of `load_data`; so many of them run at once, however many are called."""
+        loop = asyncio.get_running_loop()
+        turn = self._turns.setdefault(loop, asyncio.Semaphore(_SIDE_BY_SIDE))
+        async with turn:
+            return [document async for document in self.alazy_load_data(file, extra_info, fs)]
 
     async def alazy_load_data(  # type: ignore[override]
         self,

@@ -47,8 +47,11 @@ class ImageToText(TransformComponent):
     What LlamaIndex's cache takes to be the same depends on model and task, and not on key or address. A run with
     failures is not answered from it again. But whatever `on_error` keeps or skips, a document store takes for done:
     use "raise" with it and `cache="readings.sqlite"`, and a second run pays for nothing twice; or delete the
-    Documents of `report.failures` from the store. (LlamaIndex's cache takes image nodes of others, which have no text
-    and no digest, to be all the same: give such a pipeline `disable_cache=True`.)
+    Documents of `report.failures` from the store. LlamaIndex's cache takes image nodes of others, which have no text
+    and no digest, to be all the same: give such a pipeline `disable_cache=True`.
+
+    It reads many images at once by itself. Each process of a pipeline with `num_workers` keeps to the limits for
+    itself alone, so give it `limits=Limits(...).share(num_workers)`.
 
     Args:
         task: "caption", "ocr", "describe" (caption and all text), or a Task.

@@ -23,14 +23,13 @@ from aifs_vision import (
     SettingsError,
     Vision,
 )
+from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
 from tests.media import samples
 from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
 
@@ -186,6 +185,20 @@ def test_worker_processes_read_the_same(folder: Path) -> None:
     reader = AIFSImageReader(task="ocr", limits=Limits())
     directory = SimpleDirectoryReader(str(folder), file_extractor=reader.file_extractor(), raise_on_error=True)
     assert directory.load_data(num_workers=2) == directory.load_data()
+
+
+def test_a_directory_is_not_loaded_all_at_once(tmp_path: Path) -> None:
+    """SimpleDirectoryReader asks for all files at once: at most 64 are under way, in one event loop after the other."""
+    for number in range(150):
+        (tmp_path / f"{number}.png").write_bytes(PNG)
+    with Emulator(ocr=False, latency=0.3) as slow:
+        limits = Limits(in_flight=1000)
+        reader = AIFSImageReader(base_url=slow.base_url, api_key=slow.api_key, limits=limits)
+        directory = SimpleDirectoryReader(str(tmp_path), file_extractor=reader.file_extractor(), raise_on_error=True)
+        assert len(asyncio.run(directory.aload_data())) == 150
+        spans = [(request.started, request.finished or request.started) for request in slow.requests]
+        assert 32 < max(sum(start <= at < end for start, end in spans) for at, _ in spans) <= 64
+        assert len(asyncio.run(directory.aload_data())) == 150
 
 
 @pytest.mark.usefixtures("environment")
