@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-__all__ = ["Gathered", "response_of"]
+__all__ = ["Gathered", "in_one_piece", "response_of"]
 
 _CUT = frozenset({"length", "content_filter"})
 
@@ -57,6 +57,11 @@ def response_of(answer: ChatCompletion, model: str) -> ChatResponse:
         logprobs=from_openai_token_logprobs(tokens) if tokens else None,
         additional_kwargs=_told(answer, choice.finish_reason),
     )
+
+
+def in_one_piece(response: ChatResponse) -> ChatResponse:
+    """A whole answer as the only response of a stream."""
+    return response.model_copy(update={"delta": response.message.content or ""})
 
 
 class Gathered:

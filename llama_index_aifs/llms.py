@@ -12,7 +12,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from aifs_vision import Frames, ImageSize, Limits, async_http_client, http_client, model_card
-from llama_index_aifs._answers import Gathered, response_of
+from llama_index_aifs._answers import Gathered, in_one_piece, response_of
 from llama_index_aifs._completions import Completions
 from llama_index_aifs._messages import has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
@@ -55,6 +55,7 @@ class AIFS(Completions, TypedAnswers):
     - Every tool call of a streamed delta arrives. Usage and `finish_reason` are in `additional_kwargs`, of streams and
       of structured answers, too.
     - Structured answers may be fenced or wrapped in words; one that is cut off is an error, which keeps its text.
+    - `queue=True` sends to the queue, which does not stream: streams come in one piece.
     - No choice, no text, HTML with status 200, or a stream that ends too early are errors of `aifs_vision`, as are no
       connection, a key that is refused and the like.
 
@@ -199,6 +200,9 @@ class AIFS(Completions, TypedAnswers):
         return response_of(answer, self.model)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        if self.queue is True:
+            yield in_one_piece(self._chat(messages, **kwargs))
+            return
         gathered = Gathered(self.model)
         asked = self._asked(messages, kwargs, stream=True)
         with own_errors(self.model), self._get_client().chat.completions.create(**asked) as chunks:
@@ -211,6 +215,9 @@ class AIFS(Completions, TypedAnswers):
         asked = self._asked(messages, kwargs, stream=True)
 
         async def told() -> ChatResponseAsyncGen:
+            if self.queue is True:
+                yield in_one_piece(await self._achat(messages, **kwargs))
+                return
             with own_errors(self.model):
                 async with await self._get_aclient().chat.completions.create(**asked) as chunks:
                     async for chunk in chunks:

@@ -130,6 +130,20 @@ def test_the_queue_is_a_way(server: Emulator) -> None:
         assert server.requests[-1].path == f"{path}/chat/completions"
 
 
+def test_the_queue_streams_in_one_piece(server: Emulator) -> None:
+    """What streams, as agents do, works through the queue as well: the answer comes as one response."""
+    llm = AIFS(queue=True)
+
+    async def ask() -> list[Any]:
+        return [part async for part in await llm.astream_chat(HELLO)]
+
+    for parts in (list(llm.stream_chat(HELLO)), asyncio.run(ask())):
+        (part,) = parts
+        assert part.delta == part.message.content != ""
+        assert part.additional_kwargs["finish_reason"] == "stop"
+    assert {request.path for request in server.requests} == {"/queue/chat/completions"}
+
+
 def test_copies_work(server: Emulator) -> None:
     """A deep or shallow copy of an LLM that has been used answers, and has settings of its own."""
     llm = AIFS(additional_kwargs={"seed": 1})
