@@ -96,7 +96,7 @@ class Shelf:
 
 
 async def listed(shelf: Shelf) -> tuple[list[Entry], list[Entry]]:
-    """The files in a store, and those that were uploaded for it and are in none."""
+    """The files in a store, and all that are not in it, whosever they are."""
     members = {entry["id"]: entry for entry in await shelf.service.listed(shelf.path)}
     uploaded = {
         entry["id"]: str(entry.get("filename") or entry["id"]) for entry in await shelf.service.listed("/files")
@@ -105,16 +105,12 @@ async def listed(shelf: Shelf) -> tuple[list[Entry], list[Entry]]:
         Entry(id=id_, filename=uploaded.get(id_, id_), status=entry.get("status"), said=entry.get("last_error"))
         for id_, entry in members.items()
     ]
-    outside = [
-        Entry(id=id_, filename=filename, status=None)
-        for id_, filename in uploaded.items()
-        if id_ not in members and (mark := Mark.of(filename)) and mark.is_of(shelf.name)
-    ]
+    outside = [Entry(id=id_, filename=name, status=None) for id_, name in uploaded.items() if id_ not in members]
     return inside, outside
 
 
 async def removed(shelf: Shelf, *entries: Entry) -> None:
-    """Takes files out of their store and deletes those that the store has uploaded."""
+    """Takes files out of their store, and deletes those that the store has uploaded; others' files are left."""
     await asyncio.gather(*(_removed(shelf, entry) for entry in entries))
 
 
@@ -129,9 +125,12 @@ async def _removed(shelf: Shelf, entry: Entry) -> None:
 
 
 async def oldest(service: VisualService, name: str) -> str | None:
-    """The id of the store of a name, of several the oldest one's; None where there is none."""
+    """The id of the store of a name, of several the oldest one's; None where there is none.
+
+    The service tells their times in whole seconds, and lists the newest first.
+    """
     stores = [store for store in await service.listed("/vector_stores") if store.get("name") == name]
-    first = min(stores, key=lambda store: (store.get("created_at") or 0, store["id"]), default=None)
+    first = min(reversed(stores), key=lambda store: store.get("created_at") or 0, default=None)
     return None if first is None else str(first["id"])
 
 

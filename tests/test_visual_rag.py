@@ -202,10 +202,10 @@ def test_equal_contents_are_uploaded_once(server: Emulator, store: AIFSVisualRAG
 
 
 def test_files_of_one_name_in_two_folders_are_two(store: AIFSVisualRAGStore, tmp_path: Path) -> None:
-    """What replaces what goes by the source as it was given, not by the name in its folder alone."""
-    for folder, text in (("a", CLOCK), ("b", FLOAT)):
+    """A file replaces what came from the same source, not what has the same name; their hits are told apart."""
+    for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "report.html").write_bytes(html(text))
+        (tmp_path / folder / "report.html").write_bytes(html(CLOCK) + f"<!-- of {folder} -->".encode())
     store.add(tmp_path / "a")
     (second,) = store.add(tmp_path / "b")
     assert second.change == "added"
