@@ -1,4 +1,4 @@
-"""What the base class leaves out of an answer: the model's thoughts, what it cost, and that it was paid before."""
+"""What the base class leaves out of an answer: thoughts, refusals, what it cost, and that it was paid before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-__all__ = ["cost_eur", "keep_thoughts", "paid_before"]
+__all__ = ["cost_eur", "keep_asides", "paid_before"]
 
 
 def cost_eur(answer: Mapping[str, Any], model: str) -> float | None:
@@ -25,11 +25,15 @@ def cost_eur(answer: Mapping[str, Any], model: str) -> float | None:
     return card.cost_eur(usage["prompt_tokens"], usage.get("completion_tokens") or 0)
 
 
-def keep_thoughts(message: BaseMessage, said: Mapping[str, Any]) -> None:
-    """Puts the thoughts of a model, which hosts give under one of two names, where LangChain's partners have them."""
-    thoughts = said.get("reasoning_content") or said.get("reasoning")
-    if isinstance(thoughts, str):
-        message.additional_kwargs["reasoning_content"] = thoughts
+def keep_asides(message: BaseMessage, said: Mapping[str, Any]) -> None:
+    """Puts thoughts, which hosts give under one of two names, and refusals where LangChain's partners have them."""
+    asides = {
+        "reasoning_content": said.get("reasoning_content") or said.get("reasoning"),
+        "refusal": said.get("refusal"),
+    }
+    message.additional_kwargs.update(
+        {name: words for name, words in asides.items() if words and isinstance(words, str)}
+    )
 
 
 def paid_before(generation: ChatGeneration) -> ChatGeneration:

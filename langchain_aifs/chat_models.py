@@ -16,7 +16,7 @@ from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import CataloguedProfile, profile_of
-from langchain_aifs._replies import cost_eur, keep_thoughts, paid_before
+from langchain_aifs._replies import cost_eur, keep_asides, paid_before
 from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
 from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
 
@@ -217,7 +217,7 @@ class ChatAIFS(BaseChatOpenAI):
             raise UnexpectedAnswerError(f"An answer without a choice from {self._address}")
         result = super()._create_chat_result(response, generation_info)
         for generation, choice in zip(result.generations, choices, strict=True):
-            keep_thoughts(generation.message, choice["message"])
+            keep_asides(generation.message, choice["message"])
         told = cast("dict[str, Any]", result.llm_output)
         told.update(model_provider="aifs", cost_eur=cost_eur(response, self.model_name))
         return result
@@ -231,7 +231,7 @@ class ChatAIFS(BaseChatOpenAI):
         choices = chunk.get("choices") or ()
         if choices:
             made.message.response_metadata["model_provider"] = "aifs"
-            keep_thoughts(made.message, choices[0].get("delta") or {})
+            keep_asides(made.message, choices[0].get("delta") or {})
         if chunk.get("usage"):
             made.message.response_metadata["cost_eur"] = cost_eur(chunk, self.model_name)
         return made

@@ -33,7 +33,7 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import virtual_time
-from langchain_aifs import ChatAIFS
+from langchain_aifs import ChatAIFS, RefusedOutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,6 +140,19 @@ def test_thoughts_are_kept(said: Callable[..., None], name: str) -> None:
     for said_by_it in (answer, stream):
         assert said_by_it.additional_kwargs["reasoning_content"] == "Hm, well."
         assert said_by_it.text == "Yes"
+
+
+def test_refusals_are_kept(said: Callable[..., None]) -> None:
+    """What a model says instead of what was wanted is kept, whole and streamed, and structured output tells it."""
+    message = {"role": "assistant", "content": None, "refusal": "I would rather not."}
+    body = events({"role": "assistant", "refusal": "I would "}, {"refusal": "rather not."})
+    said({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert ChatAIFS().invoke("Hello").additional_kwargs["refusal"] == "I would rather not."
+    said(body, **SSE)
+    assert summed(list(ChatAIFS().stream("Hello"))).additional_kwargs["refusal"] == "I would rather not."
+    said(body, **SSE)
+    with pytest.raises(RefusedOutputError, match="I would rather not"):
+        list(ChatAIFS().with_structured_output(method="json_mode").stream("Hello"))
 
 
 CALLS = [
