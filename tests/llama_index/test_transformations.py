@@ -250,9 +250,8 @@ def test_only_the_pages_that_are_asked_for_are_paid(tmp_path: Path, eyes: Emulat
     assert (questions(eyes), {node.metadata["total_pages"] for node in nodes}) == (2, {6})
     eyes.clear()
     eyes.fail(400)
-    whole = read(documents, on_error="keep", limits=Limits(in_flight=1))
-    (failed,) = [node for node in whole if node.metadata["status"] == "failed"]
-    assert failed.metadata["page"] == 1
+    whole = read(documents, on_error="keep")
+    assert sorted(node.metadata["status"] for node in whole) == ["failed", "ok", "ok", "ok", "ok", "ok"]
     assert questions(eyes) == 6
     assert [node.metadata["status"] for node in read(whole)] == ["ok"] * 6
     assert questions(eyes) == 7
