@@ -158,7 +158,7 @@ class Adding:
     # -- Ingestion -------------------------------------------------------------------------------------------
 
     async def _ingested(self, placed: Sequence[_Placed]) -> None:
-        """Waits until the service is done with every file, with pauses that grow while nothing happens."""
+        """Waits until the service is done with every file; long waits are looked at less often than short ones."""
         clock = asyncio.get_running_loop().time
         waiting = {entry.id: entry for each in placed if (entry := self._entry(each)) and entry.status == "in_progress"}
         pause, since = _FIRST_PAUSE, clock()
@@ -177,8 +177,7 @@ class Adding:
                 if entry.status != "in_progress":
                     del waiting[identifier]
             pause = min(_LONGEST_PAUSE, pause * _LONGER)
-            if len(waiting) < before:
-                pause, since = _FIRST_PAUSE, clock()
+            since = clock() if len(waiting) < before else since
             self._progress.show(self._entry(each) for each in placed)
 
     async def _superseded(self, inside: Sequence[Entry], placed: Sequence[_Placed]) -> set[str]:
