@@ -34,11 +34,11 @@ class Readable(Protocol):
         """All bytes from here on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourcePages:
     """Some pages or frames of a source, by the numbers that readings give them; the others are neither drawn nor read.
 
-        Vision().read_many([SourcePages("report.pdf", (2, 5))], task="ocr")
+        Vision().read_many([SourcePages(source="report.pdf", pages=(2, 5))], task="ocr")
 
     While it is read it raises ImageNotFoundError where one of the pages is not there: the source is another one then.
 

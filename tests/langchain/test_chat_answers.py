@@ -250,12 +250,15 @@ def test_responses_are_asked_only_when_that_is_said(server: Emulator) -> None:
 
 
 def test_the_queue_does_not_stream(server: Emulator) -> None:
-    """With queue=True `stream` gives the answer in one piece, from the queue."""
+    """With queue=True `stream` gives the answer in one piece, from the queue; "auto" streams, from where one can."""
     chunks = list(ChatAIFS(queue=True).stream("Hello"))
     assert "".join(chunk.text for chunk in chunks)
     (request,) = server.requests
     assert request.path == "/queue/chat/completions"
     assert not request.body["stream"]
+    assert list(ChatAIFS(queue="auto").stream("Hello"))
+    assert server.requests[-1].path == "/v2/chat/completions"
+    assert server.requests[-1].body["stream"]
 
 
 # -- Errors --------------------------------------------------------------------------------------------------------

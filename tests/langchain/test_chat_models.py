@@ -89,11 +89,16 @@ def test_an_openai_key_alone_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_ten_event_loops_make_ten_requests(server: Emulator) -> None:
-    """Ten `asyncio.run(chat.ainvoke(...))` are ten requests, whatever the SDK does with its clients."""
+    """Ten `asyncio.run(chat.ainvoke(...))` are ten requests, and ten streams ten more."""
     chat = ChatAIFS()
+
+    async def streamed() -> str:
+        return "".join([chunk.text async for chunk in chat.astream("Hello")])
+
     for _ in range(10):
         asyncio.run(chat.ainvoke("Hello"))
-    assert len(server.requests) == 10
+        assert asyncio.run(streamed())
+    assert len(server.requests) == 20
 
 
 @pytest.mark.usefixtures("environment")

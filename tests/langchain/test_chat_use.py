@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import pickle
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from aifs_vision import RateLimitError, ServiceError, image_tokens, model_card
+from aifs_vision import RateLimitError, ServiceError, image_tokens, model_card, prepare_images
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated, virtual_time
 from langchain_aifs import ChatAIFS, image_block
@@ -385,6 +386,19 @@ def test_it_is_made_in_milliseconds() -> None:
     for _ in range(100):
         ChatAIFS()
     assert time.process_time() - before < 100 * 0.02  # CPU seconds; an SSL context alone takes more
+
+
+@pytest.mark.usefixtures("server")
+def test_pictures_are_prepared_beside_the_loop() -> None:
+    """An event loop that awaits an answer does not decode the picture itself: it spends less CPU than that takes."""
+    first, second = (saved(corners(4032 + number, 3024), "JPEG") for number in range(2))
+    before = time.thread_time()
+    prepare_images(first, QWEN)
+    decoding = time.thread_time() - before
+    chat, message = ChatAIFS(), question({"type": "image", "base64": base64.b64encode(second).decode()})
+    before = time.thread_time()
+    asyncio.run(chat.ainvoke(message))
+    assert time.thread_time() - before < decoding / 2
 
 
 def test_clients_of_others_are_not_taken() -> None:
