@@ -33,7 +33,7 @@ format: $(VENV)/.installed-test  ## rewrite the code as ruff would have it
 lowest: pyproject.toml tests/lowest.txt  ## the test suite on the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	.venv-lowest/bin/python -m pip install --quiet --editable ".[all]" --group test --group test-langchain --group test-llama-index --constraint tests/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable ".[all]" --group test --group test-langchain --constraint tests/lowest.txt
 	.venv-lowest/bin/python -m pytest
 
 bench: $(VENV)/.installed-test  ## the benchmarks, one after the other

@@ -101,7 +101,7 @@ class NotFoundError(APIError):
 class RequestTooLargeError(APIError):
     """413: the request has more bytes than the service takes."""
 
-    remedy = "Send a smaller picture."
+    remedy = "Send a smaller picture or file."
 
 
 class RateLimitError(APIError):

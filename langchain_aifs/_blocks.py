@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,11 @@ def _text(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     raise _unreadable(place, f"a {_kind(block)!r} block without its text", "give it as text")
 
 
+def _json(block: Mapping[str, Any], _place: str) -> dict[str, Any]:
+    """What tools return as data, as the text that it is to a model."""
+    return {"type": "text", "text": json.dumps(block.get("json"), ensure_ascii=False)}
+
+
 def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     return Attached(_source(block, place), place, _detail(block))
 
@@ -143,6 +149,7 @@ _READERS: dict[str, _Reader] = {
     "text": _text,
     "input_text": _text,
     "text-plain": _text,
+    "json": _json,
     "image": _picture,
     "image_url": _picture,
     "input_image": _picture,
@@ -157,7 +164,7 @@ _READERS: dict[str, _Reader] = {
     "audio": _sound,
     "input_audio": _sound,
 }
-_TEXTS = frozenset({"text", "input_text"})
+_TEXTS = frozenset({"text", "input_text", "json"})
 _LOOKED_AT = frozenset(_READERS) - _TEXTS
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Eyes", "attached_in", "has_pictures", "portable_messages", "sendable"]
 
+# Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
+_OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Eyes:
@@ -153,6 +156,9 @@ def _place(message: int, block: int) -> str:
 def _parts(message: BaseMessage, index: int, eyes: Eyes) -> Iterator[dict[str, Any] | _Seen]:
     for number, block in enumerate(_blocks(message)):
         found = read_block(block, _place(index, number))
+        if isinstance(found, dict) and found.get("type") in _OF_MODELS and not isinstance(message, AIMessage):
+            what = f"a {found['type']!r} block is what a model says, and cannot be sent in a message of another"
+            raise ValueError(f"{_place(index, number)}: {what}. Put it into an AIMessage, or leave it out.")
         if isinstance(found, Attached):
             detail = {} if found.detail is None else {"detail": found.detail}
             yield _Seen(

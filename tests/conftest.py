@@ -40,6 +40,7 @@ WITHOUT_SERVER = {
         "test_settings",
         "test_tasks",
         "test_tokens",
+        "test_visual_waiting",
     ),
 }
 
@@ -49,7 +50,7 @@ if not _installed("transformers"):
 if not _installed("pyvips"):
     collect_ignore_glob.append("test_fast.py")
 if not _installed("av", "pillow_heif", "pypdfium2"):
-    collect_ignore_glob += ["test_bounds.py", "test_formats.py"]
+    collect_ignore_glob += ["test_bounds.py", "test_formats.py", "test_visual_rag.py"]
 if not (LANGCHAIN and EMULATOR):
     collect_ignore_glob.append("langchain/*")
 if not (LLAMA_INDEX and EMULATOR):

@@ -227,6 +227,18 @@ def test_texts_of_every_form_go_in(server: Emulator) -> None:
     assert parts(server) == [{"type": "text", "text": word} for word in words]
 
 
+def test_blocks_of_models_are_not_dropped_silently(server: Emulator) -> None:
+    """Thoughts and the like in messages of others are an error, in the model's own they are left out; JSON is a text."""
+    for kind in ("thinking", "tool_use", "reasoning_content"):
+        with pytest.raises(ValueError, match=r"messages\[0\].content\[1\]: a '"):
+            ChatAIFS().invoke(asked({"type": kind, "text": "Hm"}))
+    assert not server.requests
+    own = AIMessage([{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": "Yes"}])
+    ChatAIFS().invoke([HumanMessage("Hello"), own, HumanMessage([{"type": "json", "json": {"a": "ä"}}])])
+    assert parts(server, 1) == [{"type": "text", "text": "Yes"}]
+    assert parts(server) == [{"type": "text", "text": '{"a": "ä"}'}]
+
+
 @pytest.mark.parametrize(
     "form",
     [
