@@ -228,7 +228,7 @@ def test_texts_of_every_form_go_in(server: Emulator) -> None:
 
 
 def test_blocks_of_models_are_not_dropped_silently(server: Emulator) -> None:
-    """Thoughts and the like in messages of others are an error, in the model's own they are left out; JSON is a text."""
+    """Thoughts in messages of others are an error, in the model's own they are left out; JSON is a text."""
     for kind in ("thinking", "tool_use", "reasoning_content"):
         with pytest.raises(ValueError, match=r"messages\[0\].content\[1\]: a '"):
             ChatAIFS().invoke(asked({"type": kind, "text": "Hm"}))
