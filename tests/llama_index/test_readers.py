@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 from base64 import b64decode, b64encode
 from pathlib import Path, PurePath
@@ -328,3 +329,13 @@ def test_nothing_secret_in_what_is_written() -> None:
         str(reader.model_dump()),
     ]
     assert not [text for text in written if "very-secret" in text]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("kind", [AIFSImageReader, ImageToText])
+def test_copies_keep_the_settings(kind: Any) -> None:
+    """A pickle or a deep copy asks the same model the same thing; only the key is taken from where it is opened."""
+    first = kind(model="gpt-4.1", task=CAPTION.in_language("German"), on_error="keep", frames=3, api_key="another")
+    for second in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):  # noqa: S301 - our own
+        assert second.to_dict() == first.to_dict()
+        assert (second.vision.model, second.task) == ("gpt-4.1", first.task)
