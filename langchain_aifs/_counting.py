@@ -27,7 +27,6 @@ __all__ = ["message_tokens", "pieces", "words_tokens"]
 _MESSAGE = 4  # tokens that chat templates wrap around a message
 _USUAL = (1024, 1024)  # px assumed of a picture at a URL
 _WITH_A_HEADER = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # one picture each, whose size stands at the beginning
-_AUTO_SIDE = Task.ask("?").long_side  # px that size="auto" shrinks to, where there is no small print
 
 
 def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: Eyes) -> int:
@@ -78,7 +77,8 @@ def _sizes(found: Attached, eyes: Eyes) -> list[tuple[int, int]]:
         return [_USUAL]
     size = _size_in_header(found) if eyes.frames in {"auto", "first"} else None
     if size is not None:
-        side = {"auto": _AUTO_SIDE, "original": max(size)}.get(str(eyes.size), eyes.size)
+        usual = Task.ask("?").long_side  # that of "auto", where there is no small print
+        side = {"auto": usual, "original": max(size)}.get(str(eyes.size), eyes.size)
         scale = min(1.0, int(side) / max(size))
         return [(max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))]
     return [(image.width or _USUAL[0], image.height or _USUAL[1]) for image in eyes.see(found)]
