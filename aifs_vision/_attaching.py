@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import threading
 from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import SettingsError
 from aifs_vision._guards import MIN_SIDE, ImageLimits
 from aifs_vision._images import PreparedImage, prepare
-from aifs_vision._sources import SourcePages, frames
+from aifs_vision._sources import SourcePages, frames, has_scheme
 from aifs_vision._tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from aifs_vision._frames import Frames
-    from aifs_vision._sources import Source
+    from aifs_vision._sources import SourcePages, frames, has_scheme
 
 __all__ = ["ImageSize", "prepare_images"]
 
@@ -62,13 +66,26 @@ def prepare_images(
     if not card.takes_images:
         raise SettingsError.blind_model(card.name)
     task, limits = _task(size), image_limits or ImageLimits()
-    key: Hashable = None
     given, pages = (source.source, source.pages) if isinstance(source, SourcePages) else (source, None)
-    if isinstance(given, str) and given[:5].lower() == "data:":
-        given = given.encode()
-    if isinstance(given, bytes):
-        key = hashlib.sha256(given).digest(), pages, card.name, size, frames, limits
+    content = _content_of(given)
+    key = None if content is None else (content, pages, card.name, size, frames, limits)
     return _remembered.images(key, source, (card, task, frames, limits))
+
+
+def _content_of(source: object) -> Hashable:
+    """What tells one content from others, without reading a file; None where only reading it would."""
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        source = source.encode()
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).digest()
+    if isinstance(source, (str, os.PathLike)) and not (isinstance(source, str) and has_scheme(source)):
+        with suppress(OSError, ValueError):  # it will be met again by whoever reads it
+            found = Path(source).stat()
+            if stat.S_ISREG(found.st_mode):
+                # Whatever is written to a file changes its times.
+                times = found.st_mtime_ns, found.st_ctime_ns
+                return os.fspath(source), found.st_dev, found.st_ino, found.st_size, *times
+    return None
 
 
 def _task(size: ImageSize) -> Task:

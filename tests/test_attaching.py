@@ -112,3 +112,13 @@ def test_pictures_in_chat_requests_are_paced_by_their_size() -> None:
                 assert http.post("/chat/completions", json=body).is_success
         apart = (service.arrivals[-1] - service.arrivals[0]) / 3
         assert apart == pytest.approx(image_tokens(MODEL, *size) / (0.95 * budget / 60), rel=0.05, abs=0.02)
+
+
+def test_a_file_that_is_edited_is_another_picture(tmp_path: Path) -> None:
+    """A path is remembered with its file, as the bytes are: what is written to it is seen at once."""
+    path = tmp_path / "a.png"
+    path.write_bytes(saved(corners(40, 40)))
+    before = prepare_images(path, MODEL)
+    assert prepare_images(path, MODEL)[0].data is before[0].data
+    path.write_bytes(saved(corners(40, 40).rotate(90)))
+    assert prepare_images(path, MODEL)[0].data == saved(corners(40, 40).rotate(90)) != before[0].data
