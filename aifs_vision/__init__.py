@@ -65,13 +65,17 @@ if TYPE_CHECKING:
     from aifs_vision._guards import ImageLimits
     from aifs_vision._images import PreparedImage
     from aifs_vision._limits import Limits
+    from aifs_vision._originals import Original, Originals
     from aifs_vision._readings import ModelUse, Reading, Usage
     from aifs_vision._report import Failure, RunReport
+    from aifs_vision._retrieval import hit_content, visual_store
     from aifs_vision._run import Run
     from aifs_vision._sources import Source, SourcePages, is_source
     from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
+    from aifs_vision._tool_forms import ToolForm
+    from aifs_vision._tools import ToolResult, VisionTools
     from aifs_vision._typed import DataMismatch, data_of
     from aifs_vision._visual_hits import VisualHit
     from aifs_vision._visual_rag import AIFSVisualRAGStore
@@ -117,6 +121,8 @@ __all__ = [
     "ModelUse",
     "NotFoundError",
     "OnError",
+    "Original",
+    "Originals",
     "PermissionDeniedError",
     "PreparedImage",
     "QuotaExceededError",
@@ -134,15 +140,19 @@ __all__ = [
     "SourcePages",
     "Task",
     "TextEmbedder",
+    "ToolForm",
+    "ToolResult",
     "UnexpectedAnswerError",
     "Usage",
     "Vision",
+    "VisionTools",
     "VisualFile",
     "VisualHit",
     "async_http_client",
     "data_of",
     "error_behind",
     "find_images",
+    "hit_content",
     "http_client",
     "image_tokens",
     "is_source",
@@ -150,6 +160,7 @@ __all__ = [
     "prepare_images",
     "survey_images",
     "text_tokens",
+    "visual_store",
 ]
 
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
@@ -163,8 +174,10 @@ _HOMES = {
     "_estimate": "Estimate",
     "_images": "PreparedImage",
     "_limits": "Limits",
+    "_originals": "Original Originals",
     "_readings": "ModelUse Reading Usage",
     "_report": "Failure RunReport",
+    "_retrieval": "hit_content visual_store",
     "_run": "Run",
     "_folders": "find_images",
     "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
@@ -174,6 +187,8 @@ _HOMES = {
     "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",
+    "_tool_forms": "ToolForm",
+    "_tools": "ToolResult VisionTools",
     "_typed": "DataMismatch data_of",
     "_visual_hits": "VisualHit",
     "_visual_rag": "AIFSVisualRAGStore",

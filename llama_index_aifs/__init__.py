@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llama_index_aifs.llms import AIFS
     from llama_index_aifs.postprocessors import AttachImages
     from llama_index_aifs.readers import AIFSImageReader
+    from llama_index_aifs.retrievers import AIFSVisualRAGRetriever
     from llama_index_aifs.tool_outputs import blocks_of_mcp, image_tool
     from llama_index_aifs.transformations import ImageToText
 
@@ -26,6 +27,7 @@ __all__ = [
     "AIFS",
     "AIFSEmbedding",
     "AIFSImageReader",
+    "AIFSVisualRAGRetriever",
     "AttachImages",
     "ImageToText",
     "StructuredAnswerError",
@@ -37,6 +39,7 @@ _MODULE_OF = {
     "AIFS": "llms",
     "AIFSEmbedding": "embeddings",
     "AIFSImageReader": "readers",
+    "AIFSVisualRAGRetriever": "retrievers",
     "AttachImages": "postprocessors",
     "ImageToText": "transformations",
     "StructuredAnswerError": "_own_errors",

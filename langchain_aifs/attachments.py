@@ -1,0 +1,215 @@
+"""From retrieved Documents to a question that shows their pictures: `attach_images`, and a tool for agents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import Callbacks  # noqa: TC002 - LangChain reads the tool's annotations
+from langchain_core.documents import Document  # noqa: TC002 - the same
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import StructuredTool, ToolException
+from pydantic import BaseModel, Field
+
+from aifs_vision import AIFSError, Originals
+from langchain_aifs.messages import image_block
+from langchain_aifs.retrievers import AIFSVisualRAGRetriever
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from langchain_core.retrievers import BaseRetriever
+
+    from aifs_vision import Frames, ImageLimits, ImageSize, Original, PreparedImage
+
+    Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+__all__ = ["attach_images", "image_retriever_tool"]
+
+logger = logging.getLogger("langchain_aifs")
+
+_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
+_RULE = "Answer from these sources, and cite those you use by their numbers, such as [1]."
+
+
+def attach_images(
+    docs: Sequence[Document],
+    question: str,
+    *,
+    max_images: int = 8,
+    max_pixels: int | None = None,
+    roots: Roots | None = None,
+    model: str = _MODEL,
+    size: ImageSize = "auto",
+    frames: Frames = "auto",
+    image_limits: ImageLimits | None = None,
+) -> HumanMessage:
+    """A question with the texts that were found and the pictures they were read from, for a model to look at.
+
+        documents = vector_store.similarity_search(question)
+        answer = ChatAIFS().invoke([attach_images(documents, question, roots=["scans/"])])
+
+    Each text is numbered and named by its source and page, so that the answer can cite it, and followed by its
+    picture: of a PDF, TIFF or video the page or frame that was read. The first documents get theirs first, a picture
+    is shown once, and texts that share it say with which it stands. Documents of `AIFSImageLoader` are known by their
+    metadata, wherever they have been stored; those of `AIFSVisualRAGRetriever` have their pictures with them; others
+    are texts alone.
+
+    Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
+    decided. A picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
+    is not sent: the text about it, and the log, say why. Blocks while it decodes: in asynchronous code call
+    it by `asyncio.to_thread`.
+
+    Args:
+        docs: what was found, the best first.
+        question: what is asked about it.
+        max_images: pictures in the message.
+        max_pixels: of all of them, as they are sent; None for no such bound.
+        roots: the folders below which files may be opened; needed as soon as a picture is a file.
+        model: the model for whose eyes they are prepared; others see them as well.
+        size: "auto", "original" (as large as the model sees), or px of the longer side; never enlarged.
+        frames: the setting that videos and animations were read with.
+        image_limits: how large files may be that are opened.
+
+    Raises:
+        SettingsError: no roots where a file is to be opened, a root that is no folder, a model that takes no images,
+            or a bound below 1.
+    """
+    originals = Originals(
+        roots,
+        model=model,
+        max_images=max_images,
+        max_pixels=max_pixels,
+        size=size,
+        frames=frames,
+        image_limits=image_limits,
+    )
+    blocks = _sources(docs, originals)
+    asked = f"{_RULE}\n\nQuestion: {question}" if blocks else question
+    return HumanMessage([*blocks, {"type": "text", "text": asked}])
+
+
+class _Asked(BaseModel):
+    query: str = Field(description="what to look for, in words")
+
+
+def image_retriever_tool(
+    retriever: BaseRetriever,
+    name: str,
+    description: str,
+    *,
+    max_images: int = 4,
+    max_pixels: int | None = None,
+    roots: Roots | None = None,
+    model: str = _MODEL,
+    size: ImageSize = "auto",
+    frames: Frames = "auto",
+    image_limits: ImageLimits | None = None,
+) -> StructuredTool:
+    """A retriever as a tool that hands an agent the pictures that are found, and not only texts.
+
+        tool = image_retriever_tool(
+            AIFSVisualRAGRetriever("manuals", k_images=2), "manuals", "Searches the manuals; shows pages of them."
+        )
+        agent = create_agent(ChatAIFS(model="gpt-4.1"), [tool])
+
+    The result has the numbered texts and pictures of `attach_images`, as content blocks; `ChatAIFS` shows them to
+    the model. The Documents are its artifact. Where the service or the store refuses, the agent is told why, and
+    goes on.
+
+    Args:
+        retriever: any retriever of LangChain.
+        name: of the tool, for the agent.
+        description: what it searches, and when to use it, for the agent.
+        roots, max_images, max_pixels, model, size, frames, image_limits: as for `attach_images`, for each call.
+
+    Raises:
+        SettingsError: as for `attach_images`; roots are needed for every retriever but an `AIFSVisualRAGRetriever`.
+    """
+    if not isinstance(retriever, AIFSVisualRAGRetriever):
+        roots = () if roots is None else roots  # which says what is missing now, and not when an agent has called
+    originals = Originals(
+        roots,
+        model=model,
+        max_images=max_images,
+        max_pixels=max_pixels,
+        size=size,
+        frames=frames,
+        image_limits=image_limits,
+    )
+
+    def found(documents: list[Document]) -> tuple[list[dict[str, Any]], list[Document]]:
+        return _sources(documents, originals) or [{"type": "text", "text": "Nothing was found."}], documents
+
+    def search(query: str, callbacks: Callbacks = None) -> tuple[list[dict[str, Any]], list[Document]]:
+        with _told_to_the_agent():
+            return found(retriever.invoke(query, {"callbacks": callbacks}))
+
+    async def asearch(query: str, callbacks: Callbacks = None) -> tuple[list[dict[str, Any]], list[Document]]:
+        with _told_to_the_agent():
+            return await asyncio.to_thread(found, await retriever.ainvoke(query, {"callbacks": callbacks}))
+
+    return StructuredTool(
+        name=name,
+        description=description,
+        func=search,
+        coroutine=asearch,
+        args_schema=_Asked,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+    )
+
+
+@contextmanager
+def _told_to_the_agent() -> Iterator[None]:
+    """Errors of this project as those that LangChain gives to the model; others would end its run."""
+    try:
+        yield
+    except AIFSError as error:
+        raise ToolException(str(error)) from error
+
+
+# -- The texts and their pictures ----------------------------------------------------------------------------------
+
+
+def _sources(documents: Sequence[Document], originals: Originals) -> list[dict[str, Any]]:
+    """The content blocks of what was found: of each Document its name, its text, and its picture."""
+    blocks: list[dict[str, Any]] = []
+    found = originals.of(document.metadata for document in documents)
+    for number, (document, original) in enumerate(zip(documents, found, strict=True), start=1):
+        blocks.append({"type": "text", "text": _told(number, document, original)})
+        if original is not None and original.image is not None:
+            blocks.append(_block(original.image))
+    return blocks
+
+
+def _told(number: int, document: Document, original: Original | None) -> str:
+    """The text before a picture: its number, where it is from, and what it says."""
+    lines = [f"[{number}] {_name(document)}".rstrip()]
+    if original is not None and original.shown_with is not None:
+        lines.append(f"(Its picture is that of [{original.shown_with + 1}].)")
+    if original is not None and original.skipped is not None:
+        logger.warning("no picture is shown: %s", original.skipped)
+        lines.append(f"(Its picture is not shown: {original.skipped})")
+    if document.metadata.get("modality") != "image":
+        lines.append(document.page_content)
+    return "\n".join(line for line in lines if line)
+
+
+def _name(document: Document) -> str:
+    """Where a text is from; pages as people count them, which the `page` of LangChain's PDF loaders does not."""
+    metadata = document.metadata
+    name = metadata.get("source") or metadata.get("filename") or document.id or ""
+    ours = "status" in metadata or "modality" in metadata
+    page = metadata.get("page" if ours else "page_label")
+    if page is None or metadata.get("total_pages") == 1:
+        return str(name)
+    return f"{name}, page {page:g}" if isinstance(page, float) else f"{name}, page {page}"
+
+
+def _block(image: PreparedImage) -> dict[str, Any]:
+    """A prepared picture as a block; nothing of it is to be changed any more."""
+    return image_block(image.url if image.url is not None else image.data, size="original")
