@@ -182,9 +182,10 @@ class _Search:
 
     def _bound_for(self, image: PreparedImage) -> str | None:
         """The bound that one more picture would exceed; None where it may be shown, which counts it."""
-        width, height = image.width or 0, image.height or 0
-        tokens = image_tokens(self._card, width, height)
-        then = {"max_images": 1, "max_pixels": width * height, "max_tokens": tokens}
+        pixels = tokens = 0  # what is at an address nobody here knows
+        if image.width and image.height:
+            pixels, tokens = image.width * image.height, image_tokens(self._card, image.width, image.height)
+        then = {"max_images": 1, "max_pixels": pixels, "max_tokens": tokens}
         then = {name: cost + self._so_far[name] for name, cost in then.items()}
         for name, most in self._budget.items():
             if most is not None and then[name] > most:
