@@ -15,14 +15,14 @@ from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import SettingsError
 from aifs_vision._guards import MIN_SIDE, ImageLimits
 from aifs_vision._images import PreparedImage, prepare
-from aifs_vision._sources import SourcePages, frames, has_scheme
+from aifs_vision._sources import SourcePages, bytes_of_data_uri, frames, has_scheme
 from aifs_vision._tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from aifs_vision._frames import Frames
-    from aifs_vision._sources import SourcePages, frames, has_scheme
+    from aifs_vision._sources import Source
 
 __all__ = ["ImageSize", "prepare_images"]
 
@@ -75,9 +75,9 @@ def prepare_images(
 def _content_of(source: object) -> Hashable:
     """What tells one content from others, without reading a file; None where only reading it would."""
     if isinstance(source, str) and source[:5].lower() == "data:":
-        source = source.encode()
+        source = bytes_of_data_uri(source)
     if isinstance(source, bytes):
-        return hashlib.sha256(source).digest()
+        return hashlib.sha256(source).hexdigest()
     if isinstance(source, (str, os.PathLike)) and not (isinstance(source, str) and has_scheme(source)):
         with suppress(OSError, ValueError):  # it will be met again by whoever reads it
             found = Path(source).stat()
@@ -111,7 +111,7 @@ class _Remembered:
         self._bytes = 0
 
     def images(
-        self, key: Hashable, source: Source, how: tuple[ModelCard, Task, Any, ImageLimits]
+        self, key: tuple[Hashable, ...] | None, source: Source, how: tuple[ModelCard, Task, Any, ImageLimits]
     ) -> list[PreparedImage]:
         """The pictures of a source; a key of None is not remembered."""
         with self._lock:
@@ -122,6 +122,8 @@ class _Remembered:
         made = [image for frame in frames(source, wanted, limits) for image in prepare(frame, card, task, limits)]
         if key is not None:
             self._keep(key, made)
+            for image in made:  # what was prepared is prepared: it may come back in a message
+                self._keep((image.sha256, None, *key[2:]), [image])
         return list(made)
 
     def _keep(self, key: Hashable, made: list[PreparedImage]) -> None:

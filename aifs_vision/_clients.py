@@ -111,7 +111,7 @@ class _Bridge:
 
     def __init__(self, settings: Settings, plan: str, limits: Limits | None, *, moves_over: bool) -> None:
         self.settings, self._plan, self._limits, self._moves_over = settings, plan, limits, moves_over
-        self._custom_headers = _custom_headers()
+        self._custom_headers, self._own = _custom_headers(), httpx.URL(settings.base_url)
 
     def check_residency(self, card: ModelCard) -> None:
         """Raises ResidencyError for a model that the settings forbid."""
@@ -143,8 +143,10 @@ class _Bridge:
 
     async def _sent(self, request: httpx.Request, body: bytes, asked: Mapping[str, Any], way: Way) -> httpx.Response:
         """The answer of one way; of the refusals that are known, with the error of the tree."""
-        url = str(request.url).replace(self.settings.base_url, way.settings.base_url, 1)
-        name = f"{way.model!r} at {way.settings.base_url}" if way.model else url
+        url = request.url
+        if way.settings is not self.settings:
+            url = httpx.URL(str(url).replace(self.settings.base_url, way.settings.base_url, 1))
+        name = f"{way.model!r} at {way.settings.base_url}" if way.model else str(url)
         own = httpx.Request(request.method, url, headers=self._headers(request, asked), content=body)
         call = Call(
             line=line_of(way.settings, way.model),
@@ -178,7 +180,7 @@ class _Bridge:
 
     def _refuse_strangers(self, url: httpx.URL) -> None:
         """The key goes to the address of the settings and nowhere else, whatever an SDK makes of it."""
-        own = httpx.URL(self.settings.base_url)
+        own = self._own
         if (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
             raise SettingsError.bad_choice("request to", str(url.copy_with(query=None)), (str(own),))
 
@@ -189,7 +191,7 @@ class _Sync(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = call(self._bridge.answer(request, request.read()))
-        return _handed_over(answer, _SyncBody(answer))
+        return _handed_over(answer, _SyncBody)
 
 
 class _Async(httpx.AsyncBaseTransport):
@@ -198,17 +200,17 @@ class _Async(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await call_async(self._bridge.answer(request, await request.aread()))
-        return _handed_over(answer, _AsyncBody(answer))
+        return _handed_over(answer, _AsyncBody)
 
 
-def _handed_over(answer: httpx.Response, body: _SyncBody | _AsyncBody) -> httpx.Response:
+def _handed_over(answer: httpx.Response, body: type[_SyncBody | _AsyncBody]) -> httpx.Response:
     """The response as the SDK sees it: whole where it was read, else a body still to be read on the loop."""
     if answer.is_closed:
         # It was decoded on the loop already.
         headers = [pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}]
         told = {key: error for key, error in answer.extensions.items() if key == _ERROR}
         return httpx.Response(answer.status_code, headers=headers, content=answer.content, extensions=told)
-    return httpx.Response(answer.status_code, headers=answer.headers, stream=body)
+    return httpx.Response(answer.status_code, headers=answer.headers, stream=body(answer))
 
 
 class _Body:

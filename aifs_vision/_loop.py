@@ -12,7 +12,8 @@ import inspect
 import math
 import os
 import threading
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -145,10 +146,13 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
 
 def result(future: Future[T]) -> T:
     """Waits for a result; an interrupt of the wait leaves the work running."""
-    while not future.done():
-        wait([future], _HEARTBEAT)
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(_HEARTBEAT)
+            except FutureTimeoutError:
+                if future.done():  # else it has only not come yet
+                    return future.result()
     except CancelledError:
         if home().closing:  # the interpreter ends, and with it this thread
             raise SystemExit from None

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     from aifs_vision._guards import ImageLimits
 
-__all__ = ["Readable", "Source", "SourcePages", "frames", "has_scheme", "is_source", "name_of", "printable"]
+__all__ = [
+    "Readable",
+    "Source",
+    "SourcePages",
+    "bytes_of_data_uri",
+    "frames",
+    "has_scheme",
+    "is_source",
+    "name_of",
+    "printable",
+]
 
 
 class Readable(Protocol):
@@ -174,7 +184,7 @@ def _read(source: Any, limits: ImageLimits) -> tuple[str, bytes]:
     if isinstance(given, (str, os.PathLike)):
         text = os.fspath(given)
         if text[:5].lower() == "data:":
-            data = _bytes_of_data_uri(text)
+            data = bytes_of_data_uri(text)
             limits.check_bytes(name, len(data))
             return _digest_name(hashlib.sha256(data).hexdigest()), data
         return name, _bytes_of_file(name, text, limits)
@@ -232,7 +242,12 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _bytes_of_data_uri(uri: str) -> bytes:
+def bytes_of_data_uri(uri: str) -> bytes:
+    """The bytes in a data URI.
+
+    Raises:
+        ImageFormatError: it is none, or damaged.
+    """
     head, _, body = uri.partition(",")
     try:
         if head.lower().endswith(";base64"):
