@@ -15,40 +15,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_aifs._redaction import redacted
     from langchain_aifs.attachments import attach_images, image_retriever_tool
     from langchain_aifs.chat_models import ChatAIFS
     from langchain_aifs.document_loaders import AIFSImageBlobParser, AIFSImageLoader
     from langchain_aifs.embeddings import AIFSEmbeddings
     from langchain_aifs.messages import image_block, image_blocks
+    from langchain_aifs.middleware import ImageBudgetMiddleware
     from langchain_aifs.retrievers import AIFSVisualRAGRetriever
     from langchain_aifs.structured_output import RefusedOutputError, StructuredOutputError
+    from langchain_aifs.tools import AIFSVisionToolkit
 
 __all__ = [
     "AIFSEmbeddings",
     "AIFSImageBlobParser",
     "AIFSImageLoader",
+    "AIFSVisionToolkit",
     "AIFSVisualRAGRetriever",
     "ChatAIFS",
+    "ImageBudgetMiddleware",
     "RefusedOutputError",
     "StructuredOutputError",
     "attach_images",
     "image_block",
     "image_blocks",
     "image_retriever_tool",
+    "redacted",
 ]
 
 _MODULE_OF = {
     "AIFSEmbeddings": "embeddings",
     "AIFSImageBlobParser": "document_loaders",
     "AIFSImageLoader": "document_loaders",
+    "AIFSVisionToolkit": "tools",
     "AIFSVisualRAGRetriever": "retrievers",
     "ChatAIFS": "chat_models",
+    "ImageBudgetMiddleware": "middleware",
     "RefusedOutputError": "structured_output",
     "StructuredOutputError": "structured_output",
     "attach_images": "attachments",
     "image_block": "messages",
     "image_blocks": "messages",
     "image_retriever_tool": "attachments",
+    "redacted": "_redaction",
 }
 
 

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,7 +300,12 @@ def test_pictures_of_the_conversation_are_read_by_name(scripted: tuple[VisionToo
     """Bytes and data URIs that the conversation holds are read under their names, and their addresses are not."""
     tools, server = scripted
     coded = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    pictures = {"picture 1": PNG, "picture 2": coded, "picture 3": "https://example.com/a.png", "picture 4": "a.png"}
+    pictures: dict[str, bytes | str] = {
+        "picture 1": PNG,
+        "picture 2": coded,
+        "picture 3": "https://example.com/a.png",
+        "picture 4": "a.png",
+    }
     for name in ("picture 1", "picture 2"):
         assert tools.run("caption_image", {"image": name}, pictures=pictures).artifact["source"] == name
     for name in ("picture 3", "picture 4"):
@@ -350,13 +356,18 @@ def test_failures_of_the_service_are_told(tools: VisionTools, server: Any, fault
     assert server.api_key not in f"{result} {result.artifact} {tools!r}"
 
 
+def _always(answer: dict[str, Any], _: ChatRequest) -> dict[str, Any]:
+    """A model that says the same to everything."""
+    return dict(answer)
+
+
 def test_answers_that_are_no_results_are_told(root: Path) -> None:
     """A refusal and an answer that is cut off are failures, with the facts and the cost of the reading."""
     for answer, status in (
         ({"content": "x", "finish_reason": "content_filter"}, "filtered"),
         ({"content": "Some words", "finish_reason": "length"}, "truncated"),
     ):
-        with isolated(), Emulator(ocr=False, reply=lambda _, answer=answer: dict(answer)) as server:
+        with isolated(), Emulator(ocr=False, reply=partial(_always, answer)) as server:
             tools = VisionTools(root, base_url=server.base_url, api_key=server.api_key)
             result = tools.run("ask_image", {"image": "a.png", "question": "What?"})
         assert not result.ok
