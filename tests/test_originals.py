@@ -146,7 +146,7 @@ def test_other_file_systems(pages: Path) -> None:
 def test_pictures_of_hits_are_named() -> None:
     """The content of a hit is its passage; of a picture, of which page and file it is, where that is known."""
     known: dict[str, Any] = {"id": "1", "filename": "a.pdf", "score": 1.0, "store": "s"}
-    picture = {"modality": "image", "text": "", "image_url": "data:image/png;base64,AA=="}
+    picture: dict[str, Any] = {"modality": "image", "text": "", "image_url": "data:image/png;base64,AA=="}
     assert hit_content(VisualHit(modality="text", text="Words.", page=2, **known)) == "Words."
     assert hit_content(VisualHit(page=2, **picture, **known)) == "Picture of page 2 of a.pdf"
     assert hit_content(VisualHit(page=None, **picture, **known)) == "Picture of a.pdf"
