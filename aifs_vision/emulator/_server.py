@@ -35,6 +35,8 @@ class Connections:
         class Watched(H11Protocol):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
+                # asyncio does so only for sockets that say they are TCP; head and body would be 40 ms apart.
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._peer = tuple(transport.get_extra_info("peername") or ())
                 connections[self._peer] = transport
 
