@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,15 +69,17 @@ def shown_in(messages: Sequence[BaseMessage]) -> Iterator[Shown]:
                 number = max(number, int(replaced[1]))
 
 
-def pictures_by_name(messages: Sequence[Any]) -> dict[str, bytes | str]:
-    """All pictures that a conversation holds: those shown, and those of pages that a search has found."""
+def pictures_by_name(messages: Sequence[Any], wanted: object) -> dict[str, bytes | str]:
+    """The names of all pictures that a conversation holds, and the data of the one that is wanted.
+
+    They are those that were shown, by their numbers, and those of pages that a search has found. What nobody can
+    read is left out.
+    """
     own = [message for message in messages if isinstance(message, BaseMessage)]
-    named = {}
+    named: dict[str, bytes | str] = {}
     for shown in shown_in(own):
-        try:
-            named[shown.name] = shown.source()
-        except ImageFormatError:
-            continue  # the others have their numbers all the same
+        with suppress(ImageFormatError):
+            named[shown.name] = shown.source() if shown.name == wanted else b""
     for message in own:
         artifact = message.artifact if isinstance(message, ToolMessage) else None
         for hit in artifact.get("hits", ()) if isinstance(artifact, Mapping) else ():

@@ -95,13 +95,13 @@ class _Doing:
     # LangGraph puts the run's state where a parameter is called `runtime`; models neither see nor fill it.
     def run(self, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """Text and artifact."""
-        return self._told(self.tools.run(self.name, arguments, pictures=_pictures(runtime)), runtime)
+        return self._told(self.tools.run(self.name, arguments, pictures=_pictures(runtime, arguments)), runtime)
 
     async def arun(
         self, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any
     ) -> tuple[Any, dict[str, Any]]:
         """The asynchronous twin of `run`."""
-        return self._told(await self.tools.arun(self.name, arguments, pictures=_pictures(runtime)), runtime)
+        return self._told(await self.tools.arun(self.name, arguments, pictures=_pictures(runtime, arguments)), runtime)
 
     def _told(self, result: ToolResult, runtime: Any) -> tuple[Any, dict[str, Any]]:
         if result.ok:
@@ -113,10 +113,10 @@ class _Doing:
         return failed, result.artifact
 
 
-def _pictures(runtime: Any) -> dict[str, bytes | str]:
+def _pictures(runtime: Any, arguments: Mapping[str, Any]) -> dict[str, bytes | str]:
     state = getattr(runtime, "state", None)
     messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
-    return pictures_by_name(messages) if isinstance(messages, (list, tuple)) else {}
+    return pictures_by_name(messages, arguments.get("image")) if isinstance(messages, (list, tuple)) else {}
 
 
 def _faults(error: ValidationError | OldValidationError) -> str:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from llama_index_aifs.readers import AIFSImageReader
     from llama_index_aifs.retrievers import AIFSVisualRAGRetriever
     from llama_index_aifs.tool_outputs import blocks_of_mcp, image_tool
+    from llama_index_aifs.tools import AIFSVisionToolSpec
     from llama_index_aifs.transformations import ImageToText
 
 __all__ = [
     "AIFS",
     "AIFSEmbedding",
     "AIFSImageReader",
+    "AIFSVisionToolSpec",
     "AIFSVisualRAGRetriever",
     "AttachImages",
     "ImageToText",
@@ -39,6 +41,7 @@ _MODULE_OF = {
     "AIFS": "llms",
     "AIFSEmbedding": "embeddings",
     "AIFSImageReader": "readers",
+    "AIFSVisionToolSpec": "tools",
     "AIFSVisualRAGRetriever": "retrievers",
     "AttachImages": "postprocessors",
     "ImageToText": "transformations",

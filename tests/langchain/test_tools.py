@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,13 +228,35 @@ def test_errors_do_not_end_the_run(tmp_path: Path) -> None:
     assert len(server.requests) == 2
 
 
-def test_pictures_of_the_conversation_have_names(tmp_path: Path) -> None:
+class Pictures(http.server.BaseHTTPRequestHandler):
+    """Serves one picture."""
+
+    def do_GET(self) -> None:
+        """The picture."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(saved(corners()))
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a picture can be fetched."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as pictures:
+        threading.Thread(target=pictures.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{pictures.server_port}/a.png"
+        pictures.shutdown()
+
+
+def test_pictures_of_the_conversation_have_names(tmp_path: Path, address: str) -> None:
     """Pictures of the user and of tools are read by their numbers, in the order in which they were shown."""
     question = HumanMessage(
         [
             {"type": "text", "text": "What are these?"},
             image_block(saved(corners(80, 50))),
-            {"type": "image_url", "image_url": {"url": "https://a.example/a.png"}},
+            {"type": "image_url", "image_url": {"url": address}},
             image_block(saved(corners(90, 50))),
         ]
     )
