@@ -1,0 +1,93 @@
+"""From images to an answer that looks at them: caption and text of each image in Chroma, its pixels for the model.
+
+One process fills a vector store on disk and ends; the next one finds what was read in it, and shows the model the
+pictures that it was read from. Then the same with the service's own vector stores. With `AIFS_API_KEY` set the service
+answers; without, the emulator on this machine. It needs `pip install langchain-chroma`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import shorten
+
+from chromadb.config import Settings
+from langchain_chroma import Chroma
+
+from aifs_vision import AIFSError, AIFSVisualRAGStore
+from aifs_vision.emulator import Emulator
+from langchain_aifs import AIFSEmbeddings, AIFSImageLoader, AIFSVisualRAGRetriever, ChatAIFS, attach_images
+
+IMAGES = Path(__file__).parent / "images"
+QUESTION = "Who buys tide clocks, and which colours has the graphic?"
+
+
+def main() -> None:
+    """Starts a process that fills the store, then asks it, and the service's own, a question."""
+    with ExitStack() as stack:
+        if os.environ.get("AIFS_API_KEY"):
+            print("AIFS_API_KEY is set: the service answers, at its prices.", flush=True)
+        else:
+            server = stack.enter_context(Emulator())
+            os.environ.update(AIFS_BASE_URL=server.base_url, AIFS_API_KEY=server.api_key)
+            print("AIFS_API_KEY is not set: the emulator answers, on this machine, at no cost.", flush=True)
+        folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        filled = subprocess.run([sys.executable, __file__, folder], check=False)  # noqa: S603 - this file
+        if filled.returncode:
+            raise SystemExit(filled.returncode)
+        ask_chroma(folder)
+        ask_visual_rag()
+
+
+def store_in(folder: str) -> Chroma:
+    """The vector store on disk; Chroma is told to report to nobody."""
+    quiet = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=folder)
+    return Chroma("images", AIFSEmbeddings(), client_settings=quiet)
+
+
+def fill(folder: str) -> None:
+    """Reads each image twice, for its caption and for its text: both lead to the picture."""
+    store = store_in(folder)
+    for task in ("caption", "ocr"):
+        documents = [document for document in AIFSImageLoader(IMAGES, task=task).lazy_load() if document.page_content]
+        store.add_documents(documents)
+        print(f"Process {os.getpid()} stores {len(documents)} Documents of the task {task!r}.")
+
+
+def ask_chroma(folder: str) -> None:
+    """What was found as text is answered from the picture."""
+    found = store_in(folder).similarity_search(QUESTION, k=2)
+    print(f"Process {os.getpid()} asks: {QUESTION}")
+    for number, document in enumerate(found, start=1):
+        name, page, task = (document.metadata[key] for key in ("source", "page", "task"))
+        print(f"  [{number}] {Path(name).name}, page {page}: {task}")
+    message = attach_images(found, QUESTION, roots=[IMAGES])
+    print(f"Answer: {shorten(ChatAIFS().invoke([message]).text, 140)}")
+
+
+def ask_visual_rag() -> None:
+    """The service's own vector stores: it reads the files, and gives back passages and pictures of pages."""
+    store = AIFSVisualRAGStore("aifs-vision example")
+    store.add([IMAGES / "chart.png", IMAGES / "report.png"])
+    try:
+        found = AIFSVisualRAGRetriever(store, k=2, k_images=1).invoke(QUESTION)
+        for document in found:
+            print(f"  Visual RAG: {document.metadata['filename']}, {document.metadata['modality']}")
+        answer = ChatAIFS().invoke([attach_images(found, QUESTION)])
+        print(f"Answer: {shorten(answer.text, 140)}")
+    finally:
+        store.drop()
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1:]:
+            fill(sys.argv[1])
+        else:
+            main()
+    except AIFSError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
