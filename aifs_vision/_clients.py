@@ -32,6 +32,7 @@ __all__ = ["async_http_client", "error_behind", "http_client"]
 _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
 _OURS = frozenset({"content-type", "accept", "user-agent"})
 _TOO_MANY = 429
+_DECODED = frozenset({b"content-encoding", b"content-length"})
 _ERROR = "aifs_error"  # the extension of a response that carries the error of the tree
 
 
@@ -207,7 +208,7 @@ def _handed_over(answer: httpx.Response, body: type[_SyncBody | _AsyncBody]) -> 
     """The response as the SDK sees it: whole where it was read, else a body still to be read on the loop."""
     if answer.is_closed:
         # It was decoded on the loop already.
-        headers = [pair for pair in answer.headers.items() if pair[0] not in {"content-encoding", "content-length"}]
+        headers = [pair for pair in answer.headers.raw if pair[0].lower() not in _DECODED]
         told = {key: error for key, error in answer.extensions.items() if key == _ERROR}
         return httpx.Response(answer.status_code, headers=headers, content=answer.content, extensions=told)
     return httpx.Response(answer.status_code, headers=answer.headers, stream=body(answer))

@@ -126,7 +126,7 @@ class Jail:
         """What is in a folder, links left out, by name."""
         shown = "/".join(parts)
         with self._opened(shown, parts, folder=True) as here, os.scandir(here) as entries:
-            known = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+            known = [(entry.name, state) for entry in entries if (state := _state(entry)) is not None]
         return sorted((name, state) for name, state in known if not stat.S_ISLNK(state.st_mode))
 
     @contextmanager
@@ -136,15 +136,15 @@ class Jail:
         try:
             place = (self._by_path if by_path else self._by_descriptors)(path, parts, folder=folder)
             file = os.open(place, _FLAGS) if isinstance(place, str) and not folder else place
+            try:
+                yield file
+            finally:
+                if isinstance(file, int):
+                    os.close(file)
         except FileNotFoundError as error:
             raise ImageNotFoundError(shown_path(path), _NOT_THERE) from error
         except (OSError, ValueError) as error:
             raise ImageAccessError(shown_path(path), getattr(error, "strerror", None) or str(error)) from error
-        try:
-            yield file
-        finally:
-            if isinstance(file, int):
-                os.close(file)
 
     def _by_path(self, path: object, parts: tuple[str, ...], *, folder: bool) -> str:
         whole = os.path.join(self._root, *parts)  # noqa: PTH118 - compared as a text
@@ -189,3 +189,11 @@ class Jail:
     def _too_large(self, path: object, size: int) -> ImageError:
         what = f"has {size:,} bytes, and at most {self._max_bytes:,} are read. Take a smaller picture."
         return ImageError(shown_path(path), what)
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What an entry is; None where it is gone meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None

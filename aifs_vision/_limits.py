@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._errors import SettingsError
@@ -10,7 +11,7 @@ from aifs_vision._errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aifs_vision._catalogue import ModelCard
+    from aifs_vision._catalogue import Allowance, ModelCard
 
 __all__ = ["Cost", "Limits"]
 
@@ -91,14 +92,18 @@ class Limits:
     @classmethod
     def of_plan(cls, card: ModelCard, plan: str) -> Limits:
         """What the price list says of a model in a plan; no limits where it says nothing."""
-        allowance = card.allowances.get(plan)
-        if allowance is None:
-            return cls()
-        return cls(
-            requests_per_minute=allowance.requests_per_minute,
-            input_tokens_per_minute=allowance.input_tokens_per_minute,
-            output_tokens_per_minute=allowance.output_tokens_per_minute,
-        )
+        return _allowed(card.allowances.get(plan))
+
+
+@lru_cache
+def _allowed(allowance: Allowance | None) -> Limits:
+    if allowance is None:
+        return Limits()
+    return Limits(
+        requests_per_minute=allowance.requests_per_minute,
+        input_tokens_per_minute=allowance.input_tokens_per_minute,
+        output_tokens_per_minute=allowance.output_tokens_per_minute,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

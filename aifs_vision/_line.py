@@ -152,8 +152,9 @@ class Line:
 
     def told(self, permit: Permit, headers: Mapping[str, str], wall_clock: float) -> None:
         """What the headers of an answer say of the limits."""
-        self.governor.heard(permit, standings(headers, wall_clock=wall_clock))
-        self._let_go()
+        if any(name.startswith("x-ratelimit") for name in headers):
+            self.governor.heard(permit, standings(headers, wall_clock=wall_clock))
+            self._let_go()
 
     @asynccontextmanager
     async def aside(self, turn: Turn) -> AsyncIterator[None]:

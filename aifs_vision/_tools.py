@@ -256,11 +256,10 @@ def _data(reading: Reading) -> Any:
 
 
 def _schema(names: tuple[str, ...]) -> type[BaseModel]:
-    """A model with these fields, each a text or unknown; aliases, as a field may be called anything."""
-    text: Any = str | None
+    """A model with these fields, each of any plain kind or unknown; aliases, as a field may be called anything."""
+    kind: Any = str | int | float | bool | list[str] | None
     fields: dict[str, Any] = {
-        f"field_{number}": (text, Field(None, alias=name, coerce_numbers_to_str=True))
-        for number, name in enumerate(names, 1)
+        f"field_{number}": (kind, Field(None, alias=name)) for number, name in enumerate(names, 1)
     }
     return create_model("Fields", **fields)
 

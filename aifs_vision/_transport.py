@@ -253,9 +253,9 @@ def _broke(error: httpx.RequestError, line: Line, permit: Permit, turn: Turn) ->
 
 def _heard(response: httpx.Response, line: Line, permit: Permit, turn: Turn) -> _Met:
     """Tells the line what an answer says of the service and its limits."""
-    body = response.content if response.is_closed else b""
-    now, tried = time.time(), False
-    hint = retry_hint(response.headers, body, wall_clock=now)
+    now, tried, hint = time.time(), False, None
+    if response.status_code != _OK:
+        hint = retry_hint(response.headers, response.content if response.is_closed else b"", wall_clock=now)
     if response.status_code == _TOO_MANY:
         line.refused(permit, hint, response)
     elif response.status_code in _RETRIED and response.status_code >= _SERVER_ERRORS:

@@ -23,7 +23,7 @@ _RUN = re.compile(
     r"(?P<data>(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|JVBERi0|SUkqA|TU0AK|Qk[0-9A-Za-z]|AAAA[A-Za-z0-9+/]{2}Z0eX)"
     r"[A-Za-z0-9+/]{90,}={0,2})"
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{90,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{90,}={0,2}")
 _KEYS = frozenset({"base64", "blob", "bytes", "data", "file_data", "image", "video"})  # of content blocks, for data
 
 
@@ -50,7 +50,7 @@ def redacted(value: Any) -> Any:
 
 
 def _redacted_at(key: object, value: Any) -> Any:
-    if key in _KEYS and isinstance(value, str) and _BASE64.fullmatch(value):
+    if key in _KEYS and isinstance(value, str) and _BASE64.fullmatch(value.strip()):
         return f"[{_size(value)}]"
     return redacted(value)
 

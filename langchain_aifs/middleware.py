@@ -131,21 +131,18 @@ class ImageBudgetMiddleware(AgentMiddleware):
 
     def _over(self, messages: Sequence[BaseMessage]) -> list[Shown]:
         """The pictures that are beyond the budget, which begins with the last one and ends at the first that is."""
-        shown = list(shown_in(messages))
-        tokens = 0
+        shown, tokens = list(shown_in(messages)), 0
         for kept, picture in enumerate(reversed(shown)):
-            tokens += 0 if self._max_tokens is None else self._tokens(picture)
-            if kept == self._max_images or tokens > (self._max_tokens or tokens):
+            if self._max_tokens is not None:
+                tokens += self._tokens(picture)
+            if kept == self._max_images or (self._max_tokens is not None and tokens > self._max_tokens):
                 return shown[: len(shown) - kept]
-            if self._max_tokens == 0:
-                return shown
         return []
 
     def _tokens(self, picture: Shown) -> int:
+        alone, empty = HumanMessage([picture.content]), HumanMessage("")
         try:
-            return message_tokens([HumanMessage([picture.content])], (), self._eyes) - message_tokens(
-                [HumanMessage("")], (), self._eyes
-            )
+            return message_tokens([alone], (), self._eyes) - message_tokens([empty], (), self._eyes)
         except ImageError:
             return 0  # whoever sends it says what is wrong with it
 

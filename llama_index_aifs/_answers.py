@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import (
@@ -21,10 +20,10 @@ from llama_index.llms.openai.utils import (
 from openai.types.chat import ChatCompletion
 
 from aifs_vision import UnexpectedAnswerError
+from llama_index_aifs._calls import ToolCalls, arguments_are_whole
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
-    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 __all__ = ["Gathered", "in_one_piece", "response_of"]
 
@@ -35,16 +34,22 @@ def response_of(answer: ChatCompletion, model: str) -> ChatResponse:
     """The response of a whole answer; `additional_kwargs` has its usage and `finish_reason`.
 
     Raises:
-        UnexpectedAnswerError: no choice, neither a text nor a tool call, or a tool call that is cut off.
+        UnexpectedAnswerError: no choice, neither a text nor a tool call, or a tool call without whole arguments.
     """
     choice = answer.choices[0] if isinstance(answer, ChatCompletion) and answer.choices else None
     if choice is None or choice.message is None:
         said = (getattr(answer, "model_extra", None) or {}).get("error") or ""
         raise UnexpectedAnswerError(f"No choice in the answer of {model!r}", detail=str(said))
-    message = from_openai_message(choice.message, modalities=["text", "audio"])
-    text = choice.message.content
-    if text is None and choice.message.refusal:
-        text = choice.message.refusal
+    said = choice.message
+    text = _text_of(said.content)
+    calls = ToolCalls(said.tool_calls or [])
+    # Its own conversion knows neither parts of a text nor calls without ids.
+    plain = said.model_copy(update={"content": text, "tool_calls": None})
+    message = from_openai_message(plain, modalities=["text", "audio"])
+    message.blocks += calls.blocks()
+    message.additional_kwargs |= calls.kept()
+    if text is None and said.refusal:
+        text = said.refusal
         message.blocks.append(TextBlock(text=text))
         message.additional_kwargs["refusal"] = text
     elif text == "":
@@ -71,7 +76,7 @@ class Gathered:
         self._model = model
         self._text: str | None = None
         self._thoughts = ""
-        self._calls: list[ChoiceDeltaToolCall] = []
+        self._calls = ToolCalls()
         self._finish: str | None = None
         self._told: dict[str, Any] = {}
 
@@ -83,10 +88,11 @@ class Gathered:
         if choice is not None:
             self._finish = choice.finish_reason or self._finish
         if delta is not None:
-            text = delta.content if delta.content is not None else delta.refusal
+            text = _text_of(delta.content)
+            text = delta.refusal if text is None else text
             thought = get_openai_reasoning_content(delta) or ""
             for call in delta.tool_calls or []:  # several may come in one delta
-                self._add_call(call)
+                self._calls.add(call)
         if text is not None:
             self._text = (self._text or "") + text
         self._thoughts += thought
@@ -109,30 +115,16 @@ class Gathered:
     def _message(self) -> ChatMessage:
         blocks: list[Any] = [ThinkingBlock(content=self._thoughts)] if self._thoughts else []
         blocks.append(TextBlock(text=self._text or ""))
-        blocks += [
-            ToolCallBlock(
-                tool_call_id=call.id,
-                tool_name=(call.function and call.function.name) or "",
-                tool_kwargs=(call.function and call.function.arguments) or {},
-            )
-            for call in self._calls
-        ]
-        more = {"tool_calls": list(self._calls)} if self._calls else {}
-        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=more)
+        blocks += self._calls.blocks()
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=self._calls.kept())
 
-    def _add_call(self, delta: ChoiceDeltaToolCall) -> None:
-        """A new call, or more of one that has begun; hosts that do not count give each call an id of its own."""
-        begun = [call for call in self._calls if call.index == delta.index]
-        if not begun or (delta.id and begun[-1].id and delta.id != begun[-1].id):
-            self._calls.append(delta.model_copy(deep=True))
-            return
-        call = begun[-1]
-        call.id = call.id or delta.id
-        if call.function is None:
-            call.function = delta.function and delta.function.model_copy()
-        elif delta.function is not None:
-            call.function.name = call.function.name or delta.function.name
-            call.function.arguments = (call.function.arguments or "") + (delta.function.arguments or "")
+
+def _text_of(content: Any) -> str | None:
+    """The text of an answer; some hosts send it in parts."""
+    if not isinstance(content, list):
+        return None if content is None else str(content)
+    parts = [part for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "".join(part["text"] for part in parts) if parts else None
 
 
 def _told(answer: Any, finish: str | None) -> dict[str, Any]:
@@ -145,9 +137,8 @@ def _told(answer: Any, finish: str | None) -> dict[str, Any]:
 
 def _check(message: ChatMessage, text: str | None, finish: str | None, model: str) -> None:
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    if finish in _CUT and not all(map(_is_whole, calls)):
-        what = f"A tool call of {model!r} is cut off (finish_reason {finish!r}). Give it more room with max_tokens=..."
-        raise UnexpectedAnswerError(what)
+    for call in calls:
+        _check_call(call, finish, model)
     if calls or message.additional_kwargs.get("reference_audio_id"):
         return
     if text is None or (not text and finish in _CUT):
@@ -155,11 +146,12 @@ def _check(message: ChatMessage, text: str | None, finish: str | None, model: st
         raise UnexpectedAnswerError(f"No text in the answer of {model!r} (finish_reason {finish!r}){remedy}")
 
 
-def _is_whole(call: ToolCallBlock) -> bool:
-    if isinstance(call.tool_kwargs, dict):
-        return True
-    try:
-        json.loads(call.tool_kwargs)
-    except ValueError:
-        return False
-    return True
+def _check_call(call: ToolCallBlock, finish: str | None, model: str) -> None:
+    if not arguments_are_whole(call.tool_kwargs):  # LlamaIndex would guess the rest, and run the tool with it
+        if finish in _CUT:
+            remedy = "Give it more room with max_tokens=..."
+            raise UnexpectedAnswerError(f"A tool call of {model!r} is cut off (finish_reason {finish!r}). {remedy}")
+        what = f"The arguments of a call of {call.tool_name!r} by {model!r} are no JSON object"
+        raise UnexpectedAnswerError(what, detail=str(call.tool_kwargs))
+    if not call.tool_name:
+        raise UnexpectedAnswerError(f"A tool call of {model!r} does not name its tool", detail=str(call.tool_kwargs))

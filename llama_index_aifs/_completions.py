@@ -10,6 +10,7 @@ from llama_index.core.base.llms.generic_utils import (
     stream_chat_response_to_completion_response,
 )
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
+from llama_index.core.bridge.pydantic import BaseModel
 from llama_index.llms.openai_like import OpenAILike
 
 from llama_index_aifs._pictures import block_of
@@ -90,6 +91,10 @@ class Completions(OpenAILike):
         )
 
     def _shown(self, prompt: str, images: Seen, *, formatted: bool) -> list[ChatMessage]:
+        if isinstance(images, (str, bytes, BaseModel)):
+            raise TypeError(
+                f"image_documents is a list of pictures, not one {type(images).__name__}: put it into a list"
+            )
         convert = self.completion_to_prompt
         text = prompt if formatted or convert is None else convert(prompt)
         return [ChatMessage(blocks=[*map(block_of, images), TextBlock(text=text)])]

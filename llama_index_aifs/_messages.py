@@ -19,24 +19,41 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.llms.openai.utils import to_openai_message_dict
 
-from llama_index_aifs._pictures import Picture, flattened, is_media, kind_of
+from llama_index_aifs._pictures import Picture, flattened, is_media, kind_of, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from llama_index_aifs._pictures import Sight
 
-__all__ = ["has_pictures", "seen", "wire"]
+__all__ = ["conversation", "has_pictures", "seen", "wire"]
 
 _OF_TOOLS = frozenset({MessageRole.TOOL, MessageRole.FUNCTION})
 _STANDING = _OF_TOOLS | {MessageRole.SYSTEM, MessageRole.DEVELOPER}  # pictures wait until these have passed
 _NAMES = {MessageRole.CHATBOT: "assistant", MessageRole.MODEL: "assistant"}  # other names that LlamaIndex knows
 
 
+def conversation(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The messages, if that is what they are.
+
+    Raises:
+        TypeError: one message instead of several, or texts and dicts instead of messages.
+    """
+    if isinstance(messages, (ChatMessage, str, dict)):
+        raise TypeError(f"chat() takes a list of ChatMessages, not one {type(messages).__name__}: put it into a list")
+    given = list(messages)
+    for message in given:
+        if not isinstance(message, ChatMessage):
+            raise TypeError(
+                f"chat() takes ChatMessages, not {type(message).__name__}: ChatMessage(role=..., content=...)"
+            )
+    return given
+
+
 def has_pictures(messages: Sequence[ChatMessage]) -> bool:
     """Whether there is something in the messages that takes time to prepare."""
     return any(
-        is_media(block) and not isinstance(block, Picture)
+        is_media(block) and not (isinstance(block, Picture) and block.is_whole)
         for message in messages
         for block in flattened(message.blocks)
     )
@@ -57,32 +74,35 @@ def seen(messages: Sequence[ChatMessage], sight: Sight) -> list[ChatMessage]:
     moving, tools = _Moving(sight), _tools_of(messages)
     sent: list[ChatMessage] = []
     for message in messages:
-        blocks = list(flattened(message.blocks))
+        blocks = [readable(block) for block in flattened(message.blocks)]
         if message.role == MessageRole.USER:
             own = [shown for block in blocks for shown in (sight.blocks(block) if is_media(block) else [block])]
             sent.append(message.model_copy(update={"blocks": moving.arrived() + own}))
             continue
         if message.role not in _STANDING:
             sent += moving.turn()
-        origin = _origin(message, tools)
-        kept = [moving.note(block, origin) if is_media(block) else block for block in blocks]
+        kept = [moving.note(block, message, tools) if is_media(block) else block for block in blocks]
         sent.append(message.model_copy(update={"blocks": kept}))
     return sent + moving.turn()
 
 
 class _Moving:
-    """The pictures that are on their way into the next user turn, numbered through the conversation."""
+    """The pictures that are on their way into the next user turn, numbered through the conversation.
+
+    Their names say whose they are, as "image 1" may be what the user calls one of their own.
+    """
 
     def __init__(self, sight: Sight) -> None:
         self._sight = sight
         self._blocks: list[Any] = []
         self._count = 0
 
-    def note(self, block: Any, origin: str) -> TextBlock:
+    def note(self, block: Any, message: ChatMessage, tools: Mapping[str | None, str]) -> TextBlock:
         """Takes a block along; gives the text that stands in its place."""
         self._count += 1
-        name = f"{kind_of(block)} {self._count}"
-        self._blocks += [TextBlock(text=f"{name}, from {origin}:"), *self._sight.blocks(block)]
+        owner = "tool" if message.role in _OF_TOOLS else _NAMES.get(message.role, message.role.value)
+        name = f"{owner.capitalize()} {kind_of(block).lower()} {self._count}"
+        self._blocks += [TextBlock(text=f"{name}, from {_origin(message, tools)}:"), *self._sight.blocks(block)]
         return TextBlock(text=f"[{name}: see the next user message]")
 
     def arrived(self) -> list[Any]:
@@ -101,7 +121,7 @@ def _tools_of(messages: Sequence[ChatMessage]) -> dict[str | None, str]:
     return {block.tool_call_id: block.tool_name for block in blocks if isinstance(block, ToolCallBlock)}
 
 
-def _origin(message: ChatMessage, tools: dict[str | None, str]) -> str:
+def _origin(message: ChatMessage, tools: Mapping[str | None, str]) -> str:
     if message.role not in _OF_TOOLS:
         return f"the {_NAMES.get(message.role, message.role.value)} message"
     more = message.additional_kwargs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import openai
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["StructuredAnswerError", "own_errors"]
+
+
+_STATUSES: dict[str | None, Literal["truncated", "filtered", "failed"]] = {
+    "length": "truncated",
+    "content_filter": "filtered",
+}
 
 
 @contextmanager
@@ -57,10 +63,9 @@ class StructuredAnswerError(AnswerError, ValueError):
             input_tokens=used.get("prompt_tokens") or 0,
             output_tokens=used.get("completion_tokens") or 0,
         )
-        cut = used.get("finish_reason") == "length"
         reading = Reading(
             text=text,
-            status="truncated" if cut else "failed",
+            status=_STATUSES.get(used.get("finish_reason"), "failed"),
             source="messages",
             model=model,
             task=f"extract-{schema}",

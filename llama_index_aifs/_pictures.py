@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import mimetypes
+from binascii import Error as NoBase64
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import filetype  # type: ignore[import-untyped]
 from llama_index.core.base.llms.types import (
@@ -24,25 +30,29 @@ from aifs_vision import ImageFormatError, PreparedImage, prepare_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from io import IOBase
 
     from aifs_vision import Frames, ImageSize, ModelCard
 
     Block = Any  # pydantic knows the union; mypy need not
 
-__all__ = ["Picture", "Sight", "block_of", "flattened", "is_media", "kind_of"]
+__all__ = ["Picture", "Sight", "block_of", "flattened", "is_media", "kind_of", "readable"]
 
 _KINDS = {ImageBlock: "Image", VideoBlock: "Video", DocumentBlock: "Document", AudioBlock: "Recording"}
 _LOOKED_AT = ("image/", "video/", "application/pdf")
+_WRITTEN = ("text/", "application/json", "application/xml")  # documents that are texts already
+_UNTITLED = "input_document"  # LlamaIndex's own
+_TRACED = "urn:aifs-picture:"
 _SHOWN = 80  # characters of an address that an error shows
 
 
 class Picture(ImageBlock):
     """A picture as it is sent, which shows its type and size to whoever asks, and its bytes to the request alone.
 
-    Events and traces of LlamaIndex hold the messages they tell of; with this in them they hold no image data.
+    Events and traces of LlamaIndex hold the messages they tell of; with this in them they hold no image data. What is
+    made of such a trace again says what it was of, and that its bytes are not there.
 
     Attributes:
+        url: the address of a picture that is passed on; else a name with size and digest.
         width, height: px as sent; None for a URL.
         sha256: digest of the bytes that are sent; None for a URL.
     """
@@ -50,13 +60,13 @@ class Picture(ImageBlock):
     width: int | None = None
     height: int | None = None
     sha256: str | None = None
-    _sent: PreparedImage = PrivateAttr()
+    _sent: PreparedImage | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, sent: PreparedImage, detail: str | None) -> Picture:
         """The block of a prepared picture."""
         picture = cls(
-            url=sent.url,
+            url=sent.url or f"{_TRACED}{sent.width}x{sent.height}:sha256:{sent.sha256}",
             image_mimetype=sent.mime_type or None,
             detail=detail,
             width=sent.width,
@@ -66,8 +76,15 @@ class Picture(ImageBlock):
         picture._sent = sent
         return picture
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be sent; one that was made of a trace again cannot."""
+        return self._sent is not None
+
     def part(self) -> dict[str, Any]:
         """The content part of a request."""
+        if self._sent is None:
+            raise _of_a_trace(str(self.url))
         address = {"url": self._sent.image_url}
         return {"type": "image_url", "image_url": address | ({"detail": self.detail} if self.detail else {})}
 
@@ -93,7 +110,7 @@ class Sight:
             ImageError: it cannot be read, or is too large.
             SettingsError: the model takes no images.
         """
-        if isinstance(block, Picture):
+        if isinstance(block, Picture) and block.is_whole:
             return [block]
         source = _source_of(block)
         if source is None:
@@ -172,28 +189,76 @@ def _source_of(block: Block) -> str | bytes | Path | None:
     """
     held = {ImageBlock: "image", VideoBlock: "video", DocumentBlock: "data", AudioBlock: "audio"}
     name = next(name for kind, name in held.items() if isinstance(block, kind))
-    data: bytes | IOBase | None = getattr(block, name)
+    data: bytes | io.IOBase | None = getattr(block, name)
     if data is None and block.path is None:
         if block.url is None:
             raise ImageFormatError(type(block).__name__, "no data", remedy=f"give it {name}=..., path=... or url=...")
         return _address(block)
     if isinstance(block, AudioBlock):
         return None
-    found = Path(block.path) if data is None else _bytes_of(data)
+    found: Path | bytes | str = Path(block.path) if data is None else _bytes_of(data)
     return found if not isinstance(block, DocumentBlock) or _can_be_seen(block, found) else None
 
 
-def _bytes_of(data: bytes | IOBase) -> bytes:
-    """The raw bytes of what a block holds, which LlamaIndex keeps in base64 or as a file object."""
-    if isinstance(data, bytes):
-        return resolve_binary(data).read()
+def _bytes_of(data: bytes | io.IOBase) -> bytes | str:
+    """The raw bytes of what a block holds, which LlamaIndex keeps in base64 or as a file object; or its data URI."""
+    if not isinstance(data, bytes):
+        return _read(data)
+    raw: bytes = resolve_binary(data).read()
+    if raw[:5].lower() == b"data:":  # it took the URI for the picture
+        return raw.decode("ascii", "replace")
+    if filetype.guess(raw) is None:
+        with suppress(NoBase64):
+            return base64.b64decode(b"".join(raw.split()), validate=True)  # base64 in lines, which it does not know
+    return raw
+
+
+def _read(data: Any) -> bytes:
+    if type(data) is io.BytesIO:
+        return data.getvalue()  # several threads may read it at once
+    if not data.seekable():
+        remedy = "a conversation shows its pictures again at every turn: give the bytes, image=stream.read()"
+        raise ImageFormatError(type(data).__name__, "a stream that can be read only once", remedy=remedy)
     data.seek(0)  # it was read at the turn before
     read: bytes = data.read()
     return read
 
 
-def _can_be_seen(block: DocumentBlock, found: bytes | Path) -> bool:
+def readable(block: Block) -> Block:
+    """A document that is a text already, as CSV is, as a text; any other block as it is."""
+    if not isinstance(block, DocumentBlock):
+        return block
+    name = Path(block.path or "").name if block.title in {None, _UNTITLED} else block.title
+    kind = block.document_mimetype or mimetypes.guess_type(name or "")[0] or ""
+    url = str(block.url or "")
+    if not (kind or url[len("data:") :]).startswith(_WRITTEN):
+        return block
+    try:
+        if block.data is not None:
+            data = _bytes_of(block.data)
+            raw = data if isinstance(data, bytes) else _bytes_in(data)
+        elif block.path is not None:
+            raw = Path(block.path).read_bytes()
+        else:
+            raw = _bytes_in(url)
+        text = raw.decode("utf-8-sig")
+    except (OSError, ValueError):  # not there, or not in UTF-8: whoever is to send it says so
+        return block
+    return block if filetype.guess(raw) else TextBlock(text=f"{name or block.title}:\n{text}")
+
+
+def _bytes_in(uri: str) -> bytes:
+    """The data of a data URI."""
+    head, comma, body = uri.partition(",")
+    if not comma or not head.lower().startswith("data:"):
+        raise ValueError(uri[:_SHOWN])
+    return base64.b64decode(body) if head.lower().endswith(";base64") else unquote_to_bytes(body)
+
+
+def _can_be_seen(block: DocumentBlock, found: bytes | Path | str) -> bool:
     """Whether a document is a PDF, a picture or a video, by its first bytes or else by what it is called."""
+    if isinstance(found, str):
+        return found[len("data:") :].startswith(_LOOKED_AT)
     guess = filetype.guess(found) if isinstance(found, bytes) or found.is_file() else None
     return str(guess.mime if guess else block.document_mimetype).startswith(_LOOKED_AT)
 
@@ -208,6 +273,8 @@ def _address(block: Block) -> str | None:
     if scheme == "data":
         seen = kind != "Recording" and (kind != "Document" or url[len("data:") :].startswith(_LOOKED_AT))
         return url if seen else None
+    if url.startswith(_TRACED):
+        raise _of_a_trace(url)
     if scheme not in {"http", "https"}:
         remedy = "data URIs and http(s) URLs are; give files as path=... and their bytes as data"
         raise ImageFormatError(url[:_SHOWN], f"an address with {scheme!r}", remedy=remedy)
@@ -215,3 +282,9 @@ def _address(block: Block) -> str | None:
         remedy = "addresses of single pictures are passed on to the service; fetch it yourself and pass the bytes"
         raise ImageFormatError(url[:_SHOWN], f"the address of a {kind.lower()}", remedy=remedy)
     return url
+
+
+def _of_a_trace(url: str) -> ImageFormatError:
+    size = url[len(_TRACED) :].partition(":")[0]
+    remedy = "traces keep size and digest of a picture, and none of its bytes: give the picture itself"
+    return ImageFormatError(url, f"what a trace tells of a picture of {size} px", remedy=remedy)

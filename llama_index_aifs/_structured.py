@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.bridge.pydantic import PrivateAttr, SerializeAsAny
+from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.structured_llm import StructuredLLM
-from llama_index.core.program.streaming_utils import process_streaming_content_incremental
 from llama_index.core.types import PydanticProgramMode
 from llama_index.llms.openai_like import OpenAILike
+from llama_index_instrumentation import get_dispatcher
 
-from aifs_vision import BadRequestError, DataMismatch, data_of, model_card
-from llama_index_aifs._own_errors import StructuredAnswerError
+from aifs_vision import BadRequestError, model_card
+from llama_index_aifs._questions import Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -26,99 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["AIFSStructuredLLM", "TypedAnswers"]
 
-_SIMPLER = {"schema": "object", "object": "prompt"}
-"""Forms to ask in: by JSON schema, in JSON mode, in words alone; a host that knows one of them knows those after it."""
-_OF_FORM = ("response_format", "json_schema", "json_object", "structured output", "guided")
-_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # what hosts refuse in the name of a schema
-_LONGEST_NAME = 64
-_TOLD = "Answer with one JSON object and nothing else. It has to fit this JSON schema: {}"
-
-
-class _Question:
-    """A question whose answer is data."""
-
-    def __init__(self, messages: Sequence[ChatMessage], schema: type[BaseModel], llm: TypedAnswers) -> None:
-        self._messages, self._schema, self._llm = list(messages), schema, llm
-        self._form = llm.data_form
-        self._seen: Any = None
-        self._last = ChatResponse(message=ChatMessage())
-
-    def messages(self) -> list[ChatMessage]:
-        """The messages, with the schema in words where the request does not carry it."""
-        if self._form == "schema":
-            return self._messages
-        told = TextBlock(text=_TOLD.format(json.dumps(self._schema.model_json_schema())))
-        *before, last = self._messages or [ChatMessage(blocks=[])]
-        if last.role != MessageRole.USER:
-            return [*self._messages, ChatMessage(role=MessageRole.USER, blocks=[told])]
-        return [*before, last.model_copy(update={"blocks": [*last.blocks, told]})]
-
-    def keywords(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The keyword arguments of the call."""
-        kept = {key: value for key, value in (given or {}).items() if key != "tool_choice"}
-        if self._form == "schema":
-            name = _NO_NAME.sub("_", self._schema.__name__)[:_LONGEST_NAME]
-            schema = {"name": name, "schema": self._schema.model_json_schema()}
-            kept["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif self._form == "object":
-            kept["response_format"] = {"type": "json_object"}
-        return kept
-
-    def simplify(self, error: BadRequestError) -> None:
-        """Goes over to a simpler form if that is what the host complains of, for all questions to come.
-
-        Raises:
-            BadRequestError: it complains of something else.
-        """
-        form = _SIMPLER.get(self._form)
-        if form is None or not any(word in error.detail.lower() for word in _OF_FORM):
-            raise error
-        self._form = self._llm.data_form = form
-
-    def data(self, response: ChatResponse) -> BaseModel:
-        """The validated object of an answer.
-
-        Raises:
-            StructuredAnswerError: it is cut off, no JSON, or does not fit.
-        """
-        text, used = response.message.content or "", response.additional_kwargs
-        told: dict[str, Any] = {"model": self._llm.model, "schema": self._schema.__name__, "text": text, "used": used}
-        if used.get("finish_reason") == "length":
-            reason = "it is cut off (finish_reason 'length'). Give it more room with max_tokens=..."
-            raise StructuredAnswerError(reason=reason, **told)
-        try:
-            return data_of(text, self._schema)
-        except DataMismatch as fault:
-            raise StructuredAnswerError(reason=str(fault), **told) from fault
-
-    def preview(self, response: ChatResponse) -> Iterator[tuple[Any, ChatResponse]]:
-        """What can be seen of the object so far, where that is anything new."""
-        self._last = response
-        _, brace, rest = (response.message.content or "").partition("{")  # fences and chatter before it
-        text = ChatMessage(role=MessageRole.ASSISTANT, content=brace + rest.rstrip("`\n "))
-        seen = process_streaming_content_incremental(ChatResponse(message=text), self._schema, self._seen)
-        if brace and seen != self._seen:
-            self._seen = seen
-            yield seen, response
-
-    def outcome(self) -> tuple[BaseModel, ChatResponse]:
-        """The object of a stream that has come to its end; errors as of `data`."""
-        return self.data(self._last), self._last
+_events = get_dispatcher(__name__)
 
 
 class TypedAnswers(OpenAILike):
     """The part of `AIFS` that asks for data; other program modes than the default are LlamaIndex's own."""
 
     _form: str | None = PrivateAttr(default=None)
+    _refused: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def data_form(self) -> str:
         """How data are asked for: what the catalogue says of the model, or what its host has turned out to know."""
         return self._form or ("object" if model_card(self.model).schema is False else "schema")
 
-    @data_form.setter
-    def data_form(self, form: str) -> None:
-        self._form = form
+    def _question(self, messages: Sequence[ChatMessage], schema: type[BaseModel]) -> Question:
+        question = Question(messages, schema, model=self.model, form=self.data_form)
+        question.form = self._refused.get(question.shape, question.form)
+        return question
+
+    def _simplify(self, question: Question, error: BadRequestError) -> None:
+        """Asks in a simpler form, and remembers it: for this schema, or for all where the host knows none."""
+        if question.simplify(error):
+            self._form = question.form
+        else:
+            self._refused[question.shape] = question.form
 
     def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
         """An LLM that answers with JSON of this class; its responses keep usage and `finish_reason`."""
@@ -140,8 +71,11 @@ class TypedAnswers(OpenAILike):
         """
         if not self._asks_itself():
             return FunctionCallingLLM.structured_predict(self, output_cls, prompt, llm_kwargs, **prompt_args)
+        _events.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
         messages = self._extend_messages(prompt.format_messages(**prompt_args))
-        return self.typed_chat(messages, output_cls, llm_kwargs)[0]
+        data = self.typed_chat(messages, output_cls, llm_kwargs)[0]
+        _events.event(LLMStructuredPredictEndEvent(output=data))
+        return data
 
     async def astructured_predict(
         self,
@@ -153,8 +87,11 @@ class TypedAnswers(OpenAILike):
         """The asynchronous twin of `structured_predict`."""
         if not self._asks_itself():
             return await FunctionCallingLLM.astructured_predict(self, output_cls, prompt, llm_kwargs, **prompt_args)
+        _events.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
         messages = self._extend_messages(prompt.format_messages(**prompt_args))
-        return (await self.atyped_chat(messages, output_cls, llm_kwargs))[0]
+        data, _ = await self.atyped_chat(messages, output_cls, llm_kwargs)
+        _events.event(LLMStructuredPredictEndEvent(output=data))
+        return data
 
     def _structured_stream_call(
         self,
@@ -186,12 +123,12 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> tuple[BaseModel, ChatResponse]:
         """The object that answers messages, and the response it came in."""
-        question = _Question(messages, schema, self)
+        question = self._question(messages, schema)
         while True:
             try:
                 response = self.chat(question.messages(), **question.keywords(options))
             except BadRequestError as error:
-                question.simplify(error)
+                self._simplify(question, error)
             else:
                 return question.data(response), response
 
@@ -199,12 +136,12 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> tuple[BaseModel, ChatResponse]:
         """The asynchronous twin of `typed_chat`."""
-        question = _Question(messages, schema, self)
+        question = self._question(messages, schema)
         while True:
             try:
                 response = await self.achat(question.messages(), **question.keywords(options))
             except BadRequestError as error:
-                question.simplify(error)
+                self._simplify(question, error)
             else:
                 return question.data(response), response
 
@@ -212,13 +149,13 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Any, ChatResponse]]:
         """Previews of the object while it is written, and at last the object itself, each with its response."""
-        question = _Question(messages, schema, self)
+        question = self._question(messages, schema)
         while True:
             try:
                 for response in self.stream_chat(question.messages(), **question.keywords(options)):
                     yield from question.preview(response)
             except BadRequestError as error:
-                question.simplify(error)
+                self._simplify(question, error)
             else:
                 break
         yield question.outcome()
@@ -227,14 +164,14 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> AsyncIterator[tuple[Any, ChatResponse]]:
         """The asynchronous twin of `typed_stream`."""
-        question = _Question(messages, schema, self)
+        question = self._question(messages, schema)
         while True:
             try:
                 async for response in await self.astream_chat(question.messages(), **question.keywords(options)):
                     for seen in question.preview(response):
                         yield seen
             except BadRequestError as error:
-                question.simplify(error)
+                self._simplify(question, error)
             else:
                 break
         yield question.outcome()

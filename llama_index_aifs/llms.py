@@ -11,10 +11,10 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from aifs_vision import Frames, ImageSize, Limits, async_http_client, http_client, model_card
+from aifs_vision import Frames, ImageSize, Limits, ModelCard, SettingsError, async_http_client, http_client, model_card
 from llama_index_aifs._answers import Gathered, in_one_piece, response_of
 from llama_index_aifs._completions import Completions
-from llama_index_aifs._messages import has_pictures, seen, wire
+from llama_index_aifs._messages import conversation, has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
 from llama_index_aifs._pictures import Sight
 from llama_index_aifs._structured import TypedAnswers
@@ -32,7 +32,11 @@ _TEMPERATURE = 0.1  # LlamaIndex's own
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = "held by the transport"
 _ROOM = ("max_tokens", "max_completion_tokens")  # names of one thing; a model knows one of them
-_NOT_PICKLED = frozenset({"api_key", "api_version", "callback_manager", "default_headers", "rate_limiter"})
+# No chat model asks `messages_to_prompt`, which may be a function that cannot be pickled.
+_NOT_PICKLED = frozenset(
+    {"api_key", "api_version", "callback_manager", "default_headers", "messages_to_prompt", "rate_limiter"}
+)
+_LEAST_SIDE = 8  # px; as for `prepare_images`
 
 
 class AIFS(Completions, TypedAnswers):
@@ -51,7 +55,7 @@ class AIFS(Completions, TypedAnswers):
       for the sake of code that gives it, and changes nothing. It may be used from any number of event loops.
     - Pictures are told by their first bytes, and sent upright, without metadata, and no larger than the model sees.
       Videos are sent as frames, PDF documents as pages. None is lost: those in tool, system and assistant messages move
-      into the user turn that follows, and are named at both places. Events of LlamaIndex hold none of their bytes.
+      into the user turn that follows, and are named at both places. Events of chats hold none of their bytes.
     - Every tool call of a streamed delta arrives. Usage and `finish_reason` are in `additional_kwargs`, of streams and
       of structured answers, too.
     - Structured answers may be fenced or wrapped in words; one that is cut off is an error, which keeps its text.
@@ -102,6 +106,9 @@ class AIFS(Completions, TypedAnswers):
     ) -> None:
         if unknown := sorted(set(kwargs) - set(type(self).model_fields)):
             raise TypeError(f"AIFS() got unexpected keyword arguments: {', '.join(unknown)}")
+        if not isinstance(model, str):
+            raise TypeError(f"AIFS() takes the name of a model, not {model!r}")
+        _check_size(kwargs.get("image_size", "auto"))
         if base_url is not None and api_base is not None:
             raise TypeError("AIFS() takes base_url=... or its other name api_base=..., not both")
         kept: dict[str, Any] = {
@@ -133,7 +140,11 @@ class AIFS(Completions, TypedAnswers):
         return "aifs_multi_modal_llm"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but key, headers and connections: whoever unpickles it takes the key from its environment."""
+        """Everything but key, headers and connections: whoever unpickles it takes the key from its environment.
+
+        A `completion_to_prompt` has to be a function that pickle takes, one of a module: without it, the copy would
+        send other prompts.
+        """
         return {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -153,22 +164,22 @@ class AIFS(Completions, TypedAnswers):
             SettingsError: the messages have pictures, and the model takes none.
             APIError: no answer, or one without text and tool calls.
         """
-        answer: ChatResponse = self._told_chat(self._seen(messages), **kwargs)
+        answer: ChatResponse = self._told_chat(self._seen(messages, kwargs), **kwargs)
         return answer
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """The asynchronous twin of `chat`; pictures are prepared off the event loop."""
-        answer: ChatResponse = await self._told_achat(await self._aseen(messages), **kwargs)
+        answer: ChatResponse = await self._told_achat(await self._aseen(messages, kwargs), **kwargs)
         return answer
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer while it is written; the last response has all text, tool calls and usage."""
-        answer: ChatResponseGen = self._told_stream_chat(self._seen(messages), **kwargs)
+        answer: ChatResponseGen = self._told_stream_chat(self._seen(messages, kwargs), **kwargs)
         return answer
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The asynchronous twin of `stream_chat`."""
-        answer: ChatResponseAsyncGen = await self._told_astream_chat(await self._aseen(messages), **kwargs)
+        answer: ChatResponseAsyncGen = await self._told_astream_chat(await self._aseen(messages, kwargs), **kwargs)
         return answer
 
     # What LlamaIndex's events tell of: it hears of messages whose pictures are prepared already, and keep their bytes
@@ -190,35 +201,37 @@ class AIFS(Completions, TypedAnswers):
         return await self._astream_chat(messages, **kwargs)
 
     def _chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        with own_errors(self.model):
-            answer = self._get_client().chat.completions.create(**self._asked(messages, kwargs))
-        return response_of(answer, self.model)
+        asked = self._asked(messages, kwargs)
+        with own_errors(asked["model"]):
+            answer = self._get_client().chat.completions.create(**asked)
+        return response_of(answer, asked["model"])
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        with own_errors(self.model):
-            answer = await self._get_aclient().chat.completions.create(**self._asked(messages, kwargs))
-        return response_of(answer, self.model)
+        asked = self._asked(messages, kwargs)
+        with own_errors(asked["model"]):
+            answer = await self._get_aclient().chat.completions.create(**asked)
+        return response_of(answer, asked["model"])
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         if self.queue is True:
             yield in_one_piece(self._chat(messages, **kwargs))
             return
-        gathered = Gathered(self.model)
         asked = self._asked(messages, kwargs, stream=True)
-        with own_errors(self.model), self._get_client().chat.completions.create(**asked) as chunks:
+        gathered = Gathered(asked["model"])
+        with own_errors(asked["model"]), self._get_client().chat.completions.create(**asked) as chunks:
             for chunk in chunks:
                 yield gathered.add(chunk)
         gathered.check()
 
     async def _astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        gathered = Gathered(self.model)
         asked = self._asked(messages, kwargs, stream=True)
+        gathered = Gathered(asked["model"])
 
         async def told() -> ChatResponseAsyncGen:
             if self.queue is True:
                 yield in_one_piece(await self._achat(messages, **kwargs))
                 return
-            with own_errors(self.model):
+            with own_errors(asked["model"]):
                 async with await self._get_aclient().chat.completions.create(**asked) as chunks:
                     async for chunk in chunks:
                         yield gathered.add(chunk)
@@ -226,14 +239,18 @@ class AIFS(Completions, TypedAnswers):
 
         return told()
 
-    def _seen(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    def _seen(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> list[ChatMessage]:
         """The messages with their pictures prepared, and all of them where the model looks."""
-        return seen(messages, Sight(card=model_card(self.model), size=self.image_size, frames=self.frames))
+        sight = Sight(card=self._card(options), size=self.image_size, frames=self.frames)
+        return seen(conversation(messages), sight)
 
-    async def _aseen(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        if not has_pictures(messages):
-            return list(messages)
-        return await asyncio.to_thread(self._seen, messages)
+    async def _aseen(self, messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> list[ChatMessage]:
+        given = conversation(messages)
+        return await asyncio.to_thread(self._seen, given, options) if has_pictures(given) else given
+
+    def _card(self, options: Mapping[str, Any]) -> ModelCard:
+        """The model that a call goes to, which need not be the one of the settings."""
+        return model_card({**self.additional_kwargs, **options}.get("model") or self.model)
 
     def _asked(
         self, messages: Sequence[ChatMessage], options: Mapping[str, Any], *, stream: bool = False
@@ -253,9 +270,10 @@ class AIFS(Completions, TypedAnswers):
         given = {**self.additional_kwargs, **options}
         if any(given.get(name) is not None for name in _ROOM):
             del asked["max_tokens"]
-        asked |= {**given, "stream": stream, "messages": wire(self._seen(messages))}
+        asked |= {**given, "stream": stream, "messages": wire(messages)}
         room = [asked.pop(name) for name in _ROOM if name in asked]
-        asked[model_card(self.model).max_tokens_field] = next((tokens for tokens in room if tokens is not None), None)
+        asked["model"] = asked["model"] or self.model
+        asked[self._card(options).max_tokens_field] = next((tokens for tokens in room if tokens is not None), None)
         if not stream:
             del asked["stream_options"]
         return {name: value for name, value in asked.items() if value is not None}
@@ -284,9 +302,18 @@ class AIFS(Completions, TypedAnswers):
         )
         # Several calls at a time are what hosts do anyway; the reasoning models refuse to be told either way.
         asked.pop("parallel_tool_calls", None)
-        if tools and not allow_parallel_tool_calls and model_card(self.model).max_tokens_field == "max_tokens":
+        if tools and not allow_parallel_tool_calls and self._card(kwargs).max_tokens_field == "max_tokens":
             asked["parallel_tool_calls"] = False
         return asked
 
     def _use_chat_completions(self, kwargs: dict[str, Any]) -> bool:  # noqa: ARG002 - LlamaIndex's signature
         return True
+
+
+def _check_size(size: object) -> None:
+    """Raises now what the first picture would raise otherwise."""
+    if size in {"auto", "original"}:
+        return
+    if isinstance(size, bool) or not isinstance(size, int) or size < _LEAST_SIDE:
+        rule = f'it is "auto", "original" or a number of px, {_LEAST_SIDE} or more'
+        raise SettingsError.bad_number("image_size", size, rule)

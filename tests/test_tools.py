@@ -222,6 +222,22 @@ def test_a_listing_shows_what_there_is(tools: VisionTools) -> None:
     assert tools.run("list_images", {"folder": "sub"}).text.startswith("sub/b.png")
 
 
+def test_folders_that_cannot_be_listed_are_left_out(tools: VisionTools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One folder that refuses leaves the others as they are; where it is the one that was asked for, it says so."""
+    scan, calls = os.scandir, []
+
+    def refusing(place: Any) -> Any:
+        calls.append(place)
+        if len(calls) > 1:
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert "a.png" in tools.run("list_images", {}).text
+    assert len(calls) == 3
+    assert "Permission denied" in tools.run("list_images", {"folder": "sub"}).text
+
+
 def test_a_listing_is_short(tmp_path: Path, vision: Vision) -> None:
     """Of many files a hundred are named, and the number of the others; an empty folder says so."""
     assert "No images" in VisionTools(tmp_path, vision=vision).run("list_images", {}).text
@@ -236,7 +252,8 @@ def test_a_listing_is_short(tmp_path: Path, vision: Vision) -> None:
 def reply(asked: ChatRequest) -> str | None:
     """A model that reads nothing, but answers in the form that it is asked for."""
     if asked.schema:
-        return json.dumps(dict.fromkeys(asked.schema["properties"], "12.50"))
+        kinds = ["12.50", 12.5, 12, True, ["a", "b"]]
+        return json.dumps(dict(zip(asked.schema["properties"], kinds, strict=False)))
     return " ".join(map(str, range(300))) if "everything" in asked.prompt else f"about {len(asked.images)} image"
 
 
@@ -253,7 +270,11 @@ def scripted(root: Path) -> Iterator[tuple[VisionTools, Emulator]]:
         ("caption_image", {}, "caption"),
         ("read_text", {}, "ocr"),
         ("ask_image", {"question": "How much?"}, "ask-"),
-        ("extract_fields", {"fields": ["Total amount", "json", "_x"]}, "extract-Fields"),
+        (
+            "extract_fields",
+            {"fields": ["Total amount", "json", "_x", "paid", "items", "missing", "paid "]},
+            "extract-Fields",
+        ),
     ],
 )
 def test_each_tool_reads(scripted: tuple[VisionTools, Emulator], name: str, more: Any, task: str) -> None:
@@ -269,7 +290,9 @@ def test_each_tool_reads(scripted: tuple[VisionTools, Emulator], name: str, more
     assert told["usage"]["input_tokens"] > 0
     assert all(len(request.images) == 1 for request in server.requests)
     if name == "extract_fields":
-        assert json.loads(result.text) == told["data"] == {"Total amount": "12.50", "json": "12.50", "_x": "12.50"}
+        assert json.loads(result.text) == told["data"]
+        assert [*told["data"].values()] == ["12.50", 12.5, 12, True, ["a", "b"], None]
+        assert [*told["data"]] == ["Total amount", "json", "_x", "paid", "items", "missing"]
     else:
         assert result.text == str(result) == told["text"] == "about 1 image"
         assert told["data"] is None

@@ -322,13 +322,13 @@ class Recorder(BaseCallbackHandler):
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def on_chain_start(self, _: Any, inputs: Any, **__: Any) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, **_: Any) -> None:
         """A chain begins."""
-        self.told.append(("chain", inputs))
+        self.told.append(("chain", [serialized, inputs]))
 
-    def on_chat_model_start(self, _: Any, messages: Any, **__: Any) -> None:
+    def on_chat_model_start(self, serialized: Any, messages: Any, **_: Any) -> None:
         """A model is asked."""
-        self.told.append(("model", messages))
+        self.told.append(("model", [serialized, messages]))
 
 
 def test_callbacks_of_the_model_see_what_is_sent(server: Emulator) -> None:

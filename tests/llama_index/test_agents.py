@@ -88,8 +88,8 @@ async def test_a_function_agent_sees_what_it_is_shown(*, streaming: bool) -> Non
     assert (texts["call_1"][0], texts["call_2"][0]) == ("left", "[1 picture]")
     shown = [part.get("text", "picture") for part in content(told[4])]
     assert shown[1::2] == ["picture", "picture"]
-    number = {tool: texts[id_][2].split()[1].rstrip(":") for tool, id_ in (("left", "call_1"), ("right", "call_2"))}
-    assert {*shown[::2]} == {f"Image {number[tool]}, from the tool {tool!r}:" for tool in number}
+    number = {tool: texts[id_][2].split()[2].rstrip(":") for tool, id_ in (("left", "call_1"), ("right", "call_2"))}
+    assert {*shown[::2]} == {f"Tool image {number[tool]}, from the tool {tool!r}:" for tool in number}
     assert {*number.values()} == {"1", "2"}
 
 

@@ -12,14 +12,17 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMChatStartEvent
-from llama_index.core.rate_limiter import TokenBucketRateLimiter
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.rate_limiter import BaseRateLimiter, TokenBucketRateLimiter
 from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span_handlers import SimpleSpanHandler
+from pydantic import BaseModel
 
-from aifs_vision import BadRequestError
+from aifs_vision import BadRequestError, ImageFormatError, SettingsError
 from llama_index_aifs import AIFS
-from tests.pictures import noise, saved
+from tests.llama_index.scripts import scripted
+from tests.pictures import noise, opened, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,3 +217,108 @@ def test_events_tell_all_but_secrets_and_pictures(server: Emulator, listener: Li
         assert (text.text, picture.image, picture.image_mimetype) == ("What?", None, "image/jpeg")
         assert (picture.width, picture.height, len(picture.sha256)) == (300, 200, 64)
     assert all(event.response and event.response.additional_kwargs["total_tokens"] for event in ends)
+
+
+def test_a_trace_says_what_it_shows(server: Emulator, listener: Listener) -> None:
+    """A picture of a replayed trace is an error that tells its size and digest, as its bytes are not there."""
+    llm = AIFS()
+    llm.chat([ChatMessage(blocks=[ImageBlock(image=saved(noise(60, 40)))])])
+    (start,) = (event for event in listener.heard if isinstance(event, LLMChatStartEvent))
+    told: Any = start.messages[0].blocks[0]
+    stored = start.messages[0].model_dump_json()
+    for replayed in (ChatMessage.model_validate_json(stored), ChatMessage(blocks=[type(told)(**told.model_dump())])):
+        with pytest.raises(ImageFormatError, match=rf"60x40.*{told.sha256}.*trace.*60x40 px.*give the picture itself"):
+            llm.chat([replayed])
+    assert llm.chat(start.messages).message.content  # in this process they are still there
+    assert len(server.requests) == 2
+
+
+def test_structured_predictions_are_told_of(server: Emulator, listener: Listener) -> None:
+    """`structured_predict` and its twin are a start and an end for LlamaIndex's tracers, around those of the chat."""
+    del server
+
+    class Words(BaseModel):
+        """Some words."""
+
+        text: str = ""
+
+    with scripted('{"text": "a"}') as (llm, _):
+        for predicted in (
+            llm.structured_predict(Words, PromptTemplate("{x}"), x="y"),
+            asyncio.run(llm.astructured_predict(Words, PromptTemplate("{x}"), x="y")),
+        ):
+            names = [type(event).__name__ for event in listener.heard]
+            assert names == [
+                *("LLMStructuredPredictStartEvent", "LLMChatStartEvent", "LLMChatEndEvent"),
+                "LLMStructuredPredictEndEvent",
+            ]
+            assert listener.heard[-1].output == predicted == Words(text="a")
+            assert listener.heard[0].template_args == {"x": "y"}
+            listener.heard.clear()
+
+
+def test_the_model_of_a_call_has_its_own_rules(server: Emulator) -> None:
+    """Where a call names another model, room, tools and pictures are as that one takes them."""
+    llm, picture = AIFS(temperature=None, max_tokens=50), ImageBlock(image=saved(noise(1800, 1200), "JPEG"))
+    messages = [ChatMessage(blocks=[picture])]
+    llm.chat(messages, model="o3")
+    assert sent(server) == {"model": "o3", "max_completion_tokens": 50, "stream": False}
+    list(AIFS(temperature=None, max_tokens=50, additional_kwargs={"model": "o3"}).stream_chat(messages))
+    assert sent(server)["max_completion_tokens"] == 50
+    AIFS("o3").chat(messages)
+    llm.chat(messages)
+    sizes = [opened(request.images[0][1]).size for request in server.requests]
+    assert sizes[0] == sizes[1] == sizes[2] != sizes[3]
+    with pytest.raises(SettingsError, match="does not take images"):
+        llm.chat(messages, model="Llama-3.3-70B-Instruct")
+    with pytest.raises(SettingsError, match="does not take images"):
+        asyncio.run(llm.achat(messages, model="Llama-3.3-70B-Instruct"))
+    llm.chat_with_tools([FunctionTool.from_defaults(look)], "Look.", model="o3")
+    assert "parallel_tool_calls" not in sent(server)
+
+
+def test_prompt_functions_do_not_hinder_pickles(server: Emulator) -> None:
+    """A `messages_to_prompt` that no pickle takes is left out, as chat models do not ask it; it changes no prompt."""
+    llm = AIFS(messages_to_prompt=lambda _: "never", completion_to_prompt=str.upper)
+    twin = pickle.loads(pickle.dumps(llm))  # noqa: S301 - our own bytes
+    for model in (llm, twin):
+        model.complete("Hello", image_documents=[ImageBlock(image=saved(noise(20, 20)))])
+        model.chat(HELLO)
+    texts = [request.body["messages"][0]["content"] for request in server.requests]
+    assert texts[0][1]["text"] == texts[2][1]["text"] == "HELLO"
+    assert texts[1] == texts[3] == "Hello"
+
+
+class Counting(BaseRateLimiter):
+    """Counts who asks it."""
+
+    count: int = 0
+
+    def acquire(self, num_tokens: int = 0) -> None:
+        """Counts a call."""
+        del num_tokens
+        self.count += 1
+
+    async def async_acquire(self, num_tokens: int = 0) -> None:
+        """Counts a call."""
+        self.acquire(num_tokens)
+
+
+def test_a_rate_limiter_is_asked_once_a_call(server: Emulator) -> None:
+    """LlamaIndex's own limiter, where somebody sets one, is asked once for each call, retried or not."""
+    limiter = Counting()
+    llm = AIFS(rate_limiter=limiter)
+
+    async def both() -> None:
+        await llm.achat(HELLO)
+        async for _ in await llm.astream_chat(HELLO):
+            pass
+
+    server.fail(503, retry_after=0.001)
+    llm.chat(HELLO)
+    list(llm.stream_chat(HELLO))
+    asyncio.run(both())
+    llm.complete("Hello")
+    llm.complete("Hello", image_documents=[ImageBlock(image=saved(noise(20, 20)))])
+    assert limiter.count == 6
+    assert len(server.requests) == 7

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 PNG, JPEG = saved(corners()), saved(corners(), "JPEG", quality=95)
 CORNERS = ["red", "lime", "blue", "yellow"]
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
 def asked(*blocks: Any) -> list[ChatMessage]:
@@ -56,6 +57,14 @@ def file(folder: pathlib.Path, name: str, data: bytes) -> pathlib.Path:
     return path
 
 
+class Once(io.BytesIO):
+    """A stream that can be read once, as those of sockets and pipes."""
+
+    def seekable(self) -> bool:
+        """It cannot be read again."""
+        return False
+
+
 def image_node(**given: Any) -> ImageNode:
     """An ImageNode, which pydantic's plugin thinks takes nothing."""
     return ImageNode(**given)
@@ -65,7 +74,9 @@ IMAGE_BLOCKS: dict[str, Callable[[], ImageBlock]] = {
     "bytes": lambda: ImageBlock(image=PNG),
     "base64": lambda: ImageBlock(image=base64.b64encode(PNG)),
     "wrong label": lambda: ImageBlock(image=PNG, image_mimetype="image/jpeg"),
+    "base64 in lines": lambda: ImageBlock(image=base64.encodebytes(PNG)),
     "file object": lambda: ImageBlock(image=io.BytesIO(PNG)),
+    "data URI as bytes": lambda: ImageBlock(image=b"data:image/jpeg;base64," + base64.b64encode(PNG)),
     "data URI": lambda: ImageBlock(url="data:image/jpeg;base64," + base64.b64encode(PNG).decode()),
 }
 FILES = ("x.jpeg", "x.JPG", "x.PNG", "x.tiff", "x.jfif", "x.txt", "x")
@@ -158,10 +169,10 @@ def test_pictures_of_tools_are_moved_and_named(server: Emulator) -> None:
     sent = request.body["messages"]
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "user", "assistant", "user"]
     assert sent[1]["content"] is None
-    assert sent[2]["content"] == "left\n[Image 1: see the next user message]"
-    assert (sent[3]["content"], sent[3]["tool_call_id"]) == ("[Image 2: see the next user message]", "c1")
+    assert sent[2]["content"] == "left\n[Tool image 1: see the next user message]"
+    assert (sent[3]["content"], sent[3]["tool_call_id"]) == ("[Tool image 2: see the next user message]", "c1")
     told = [part.get("text", "picture") for part in content(sent[4])]
-    assert told == ["Image 1, from the tool 'a':", "picture", "Image 2, from the tool 'b':", "picture"]
+    assert told == ["Tool image 1, from the tool 'a':", "picture", "Tool image 2, from the tool 'b':", "picture"]
     assert [label for label, _ in request.images] == ["image/png", "image/jpeg"]
 
 
@@ -180,12 +191,12 @@ def test_pictures_of_other_turns_join_the_next_user_turn(server: Emulator) -> No
     sent = request.body["messages"]
     assert [message["role"] for message in sent] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert [[part.get("text", "picture") for part in content(message)] for message in sent] == [
-        ["The logo:\n[Image 1: see the next user message]"],
-        ["Image 1, from the system message:", "picture", "Draw it."],
-        ["[Image 2: see the next user message]"],
-        ["Image 2, from the assistant message:", "picture", "Is it right?"],
-        ["Compare:\n[Image 3: see the next user message]"],
-        ["Image 3, from the assistant message:", "picture"],
+        ["The logo:\n[System image 1: see the next user message]"],
+        ["System image 1, from the system message:", "picture", "Draw it."],
+        ["[Assistant image 2: see the next user message]"],
+        ["Assistant image 2, from the assistant message:", "picture", "Is it right?"],
+        ["Compare:\n[Assistant image 3: see the next user message]"],
+        ["Assistant image 3, from the assistant message:", "picture"],
     ]
 
 
@@ -211,19 +222,72 @@ def test_other_blocks_are_understood(server: Emulator) -> None:
 
 def test_what_is_no_picture_is_for_the_service_to_judge(server: Emulator, tmp_path: pathlib.Path) -> None:
     """Recordings and other documents go to the service in the user turn, from tools too; it says what it takes."""
-    sheet = file(tmp_path, "sheet.csv", b"a;b")
-    blocks = [AudioBlock(audio=b"sound", format="wav"), DocumentBlock(path=sheet, document_mimetype="text/csv")]
-    blocks.append(DocumentBlock(url="data:text/csv;base64,YTti", title="other", document_mimetype="text/csv"))
+    letter = file(tmp_path, "letter.docx", b"PK\x03\x04....")
+    blocks = [AudioBlock(audio=b"sound", format="wav"), DocumentBlock(path=letter, document_mimetype=WORD)]
+    blocks.append(DocumentBlock(url=f"data:{WORD};base64,UEs=", title="other", document_mimetype=WORD))
+    blocks.append(DocumentBlock(data=b"gr\xfc\xdfe", title="old.txt"))  # not in UTF-8: nobody guesses what it says
     with pytest.raises(BadRequestError, match="unknown part type"):
         AIFS().chat([ChatMessage("Well?"), ChatMessage(role="tool", blocks=blocks)])
     told = content(server.requests[0].body["messages"][2])
     assert [part.get("text", part["type"]) for part in told] == [
-        *("Recording 1, from a tool:", "input_audio"),
-        *("Document 2, from a tool:", "file"),
-        *("Document 3, from a tool:", "file"),
+        *("Tool recording 1, from a tool:", "input_audio"),
+        *("Tool document 2, from a tool:", "file"),
+        *("Tool document 3, from a tool:", "file"),
+        *("Tool document 4, from a tool:", "file"),
     ]
     assert told[1]["input_audio"] == {"data": base64.b64encode(b"sound").decode(), "format": "wav"}
     assert told[5]["file"]["filename"] == "other"
+
+
+def test_documents_that_are_texts_are_sent_as_texts(server: Emulator, tmp_path: pathlib.Path) -> None:
+    """Plain text, CSV and JSON stay where they are as texts with their names, by label or name; a PDF stays a PDF."""
+    blocks = [
+        DocumentBlock(path=file(tmp_path, "sheet.csv", "\ufeffa;größe".encode())),
+        DocumentBlock(data=b"12 EUR", title="note", document_mimetype="text/plain"),
+        DocumentBlock(data=io.BytesIO(b"{}"), title="data.json"),
+        DocumentBlock(url="data:text/csv;base64,YTti", title="other"),
+        DocumentBlock(url="data:text/plain,a%20b", title="last", document_mimetype="text/plain"),
+        DocumentBlock(data=pdf(""), title="bill", document_mimetype="text/plain"),
+    ]
+    texts = ["sheet.csv:\na;größe", "note:\n12 EUR", "data.json:\n{}", "other:\na;b", "last:\na b"]
+    AIFS().chat(asked(*blocks))
+    AIFS().chat([ChatMessage("Well?"), ChatMessage(role="tool", blocks=blocks[:2])])
+    asked_, from_tool = (request.body["messages"] for request in server.requests)
+    parts = [part.get("text", "picture") for part in content(asked_[0])]
+    assert parts == ["What is this?", *texts, "Page 1 of 1 of bill:", "picture"]
+    assert from_tool[1]["content"] == "\n".join(texts[:2])
+    assert len(from_tool) == 2
+
+
+def test_names_of_moved_pictures_are_not_the_users(server: Emulator) -> None:
+    """What the user calls "image 1" is one of their own: the names of moved pictures say whose those are."""
+    shown = ChatMessage(role="tool", blocks=[ImageBlock(image=JPEG)], additional_kwargs={"name": "camera"})
+    AIFS().chat([shown, ChatMessage(blocks=[TextBlock(text="Is it image 1?"), ImageBlock(image=PNG)])])
+    told = [part.get("text", "picture") for part in content(server.requests[0].body["messages"][1])]
+    assert told == ["Tool image 1, from the tool 'camera':", "picture", "Is it image 1?", "picture"]
+
+
+def test_what_is_no_conversation_is_a_type_error(server: Emulator) -> None:
+    """One message, a text or a dict in the place of messages is a TypeError that says what is taken, everywhere."""
+    llm = AIFS()
+
+    async def streamed(wrong: Any) -> None:
+        async for _ in await llm.astream_chat(wrong):
+            pass
+
+    cases: list[tuple[Any, str]] = [
+        (ChatMessage("x"), "list of ChatMessages, not one ChatMessage"),
+        ("x", "not one str"),
+        (["x"], "ChatMessages, not str"),
+        ([{"role": "user", "content": "x"}], "ChatMessages, not dict"),
+    ]
+    for wrong, words in cases:
+        for call in (llm.chat, lambda given: list(llm.stream_chat(given)), lambda given: asyncio.run(streamed(given))):
+            with pytest.raises(TypeError, match=words):
+                call(wrong)
+        with pytest.raises(TypeError, match=words):
+            asyncio.run(llm.achat(wrong))
+    assert not server.requests
 
 
 def test_what_cannot_be_shown_is_an_error(server: Emulator, tmp_path: pathlib.Path) -> None:
@@ -237,6 +301,7 @@ def test_what_cannot_be_shown_is_an_error(server: Emulator, tmp_path: pathlib.Pa
         (ImageBlock(url="file:///etc/passwd"), ImageFormatError, "file"),
         (ImageBlock(url=f"c:/{tmp_path}/x.png"), ImageFormatError, "address with 'c'"),
         (ImageBlock(), ImageFormatError, "path="),
+        (ImageBlock(image=Once(PNG)), ImageFormatError, r"only once.*stream\.read"),
         (VideoBlock(url="https://example.com/film.mp4"), ImageFormatError, "fetch it yourself"),
         (DocumentBlock(url="https://example.com/bill.pdf"), ImageFormatError, "fetch it yourself"),
         (AudioBlock(url="https://example.com/song.mp3"), ImageFormatError, "fetch it yourself"),
@@ -307,7 +372,11 @@ def test_prompts_may_have_pictures(server: Emulator, tmp_path: pathlib.Path, kin
 
 
 def test_a_prompt_with_what_is_no_picture_is_an_error(server: Emulator) -> None:
-    """A node without a picture among `image_documents` is a TypeError that says what is taken."""
+    """A node without a picture among `image_documents` is a TypeError that says what is taken; so is one picture."""
     with pytest.raises(TypeError, match="ImageDocuments"):
         AIFS().complete("What?", image_documents=[TextNode(text="a")])
+    one: Any = ImageBlock(image=PNG)
+    for wrong in (one, "a.png"):
+        with pytest.raises(TypeError, match=f"not one {type(wrong).__name__}"):
+            AIFS().complete("What?", image_documents=wrong)
     assert not server.requests
