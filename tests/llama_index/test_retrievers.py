@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -153,6 +154,17 @@ def test_nodes_can_be_stored(store: AIFSVisualRAGStore) -> None:
     text, picture = (node.node for node in AIFSVisualRAGRetriever(store, k=1, k_images=1).retrieve("the ferry"))
     assert TextNode.from_json(text.to_json()).to_dict() == text.to_dict()
     assert ImageNode.from_json(picture.to_json()).to_dict() == picture.to_dict()
+
+
+def test_a_picture_at_an_address(store: AIFSVisualRAGStore, server: Emulator) -> None:
+    """An address that the service gives in place of a picture is passed on, and not fetched to make the node."""
+    content = [{"type": "base64", "text": "https://127.0.0.1:9/page.png"}]
+    entry = {"filename": "a.pdf", "page_number": 2, "score": 0.5, "content": content}
+    store.search("clock")
+    server.fail(200, body=json.dumps({"data": [entry]}), path="/search")
+    (found,) = AIFSVisualRAGRetriever(store, k=0, k_images=1).retrieve("clock")
+    assert isinstance(found.node, ImageNode)
+    assert (found.node.image_url, found.node.image) == ("https://127.0.0.1:9/page.png", None)
 
 
 # -- Answers ---------------------------------------------------------------------------------------------------------
