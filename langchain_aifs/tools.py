@@ -113,6 +113,10 @@ class _Doing:
         return failed, result.artifact
 
 
+for _method in (_Doing.run, _Doing.arun):  # langchain-core 1.3 takes annotations as they are, and not as texts
+    _method.__annotations__["runtime"] = Annotated[Any, InjectedToolArg]
+
+
 def _pictures(runtime: Any, arguments: Mapping[str, Any]) -> dict[str, bytes | str]:
     state = getattr(runtime, "state", None)
     messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
