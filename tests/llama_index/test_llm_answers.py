@@ -55,7 +55,7 @@ def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-def piece(index: int | None, arguments: str, **more: Any) -> dict[str, Any]:
+def piece(index: int | None, arguments: Any, **more: Any) -> dict[str, Any]:
     """A piece of a tool call."""
     counted = {} if index is None else {"index": index}
     name = {"name": more.pop("name")} if "name" in more else {}
@@ -129,6 +129,134 @@ def test_calls_are_put_together(way: Callable[[AIFS], ChatResponse], shape: list
     ]
 
 
+NAMELESS = [
+    chunk(tool_calls=[piece(0, '{"y": 2}', id="", name="left")]),
+    chunk(tool_calls=[piece(0, '{"x": 1}', id="", name="right")]),
+]
+NO_IDS = [chunk(tool_calls=[piece(0, '{"y": 2}', name="left"), piece(0, '{"x"', name="right"), piece(0, ": 1}")])]
+IN_PIECES = [
+    chunk(tool_calls=[piece(0, "", name="left"), piece(0, '{"y": ', name="left"), piece(0, "2}")]),
+    chunk(tool_calls=[piece(0, "", name="right"), piece(0, '{"x": 1}', name="right")]),
+]
+THE_SAME_ID = [
+    chunk(tool_calls=[piece(0, '{"y": 2}', id="a", name="left"), piece(1, '{"x": 1}', id="a", name="right")]),
+]
+AS_OBJECTS = [chunk(tool_calls=[piece(0, {"y": 2}, name="left"), piece(1, {"x": 1}, name="right")])]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("way", [streamed, astreamed])
+@pytest.mark.parametrize("shape", [NAMELESS, NO_IDS, IN_PIECES, THE_SAME_ID, AS_OBJECTS])
+def test_calls_without_ids_are_told_apart(
+    way: Callable[[AIFS], ChatResponse], shape: list[dict[str, Any]], server: Emulator
+) -> None:
+    """Calls that all have the number 0 and no id, as Gemini's may, are several; each has an id that fits its answer."""
+    with virtual_time(served(events(*shape, chunk("tool_calls")))):
+        llm = AIFS()
+        response = way(llm)
+        found = llm.get_tool_calls_from_response(response)
+    assert [(tool.tool_name, tool.tool_kwargs) for tool in found] == [("left", {"y": 2}), ("right", {"x": 1})]
+    assert_ids_fit(server, response, [tool.tool_id for tool in found])
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("way", [plain, aplain])
+def test_whole_calls_without_ids_get_some(way: Callable[[AIFS], ChatResponse], server: Emulator) -> None:
+    """Calls of a whole answer that have no id, or the id of another one, get one of their own."""
+    calls: list[dict[str, Any]] = [
+        {"function": {"name": "f", "arguments": given}} for given in ("{}", '{"x": 1}', "", None, {"y": 2})
+    ]
+    calls += [{**call("f"), "id": "a"}, {**call("f"), "id": "a"}]
+    choice = {"message": {"role": "assistant", "content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}
+    with virtual_time(served({"choices": [choice]})):
+        llm = AIFS()
+        response = way(llm)
+        found = llm.get_tool_calls_from_response(response)
+    assert [tool.tool_kwargs for tool in found] == [{}, {"x": 1}, {}, {}, {"y": 2}, {}, {}]
+    assert found[5].tool_id == "a"
+    assert_ids_fit(server, response, [tool.tool_id for tool in found])
+
+
+def assert_ids_fit(server: Emulator, response: ChatResponse, ids: list[str]) -> None:
+    """The calls have these ids, each one its own, when they are shown to the model again."""
+    assert all(ids)
+    assert len({*ids}) == len(ids)
+    assert [kept.id for kept in response.message.additional_kwargs["tool_calls"]] == ids
+    answers = [ChatMessage(role="tool", content="x", additional_kwargs={"tool_call_id": id_}) for id_ in ids]
+    AIFS().chat([*HELLO, response.message, *answers])
+    sent = server.requests[-1].body["messages"]
+    assert [one["id"] for one in sent[1]["tool_calls"]] == [one["tool_call_id"] for one in sent[2:]] == ids
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("way", [streamed, astreamed])
+def test_a_call_keeps_its_id_while_it_grows(way: Callable[[AIFS], ChatResponse]) -> None:
+    """Pieces that interleave under one number, each with the id of its call, find to each other by it."""
+    pieces = [
+        piece(0, "", name="left"),
+        piece(0, '{"y": ', id="a"),
+        piece(0, '{"x": ', id="b", name="right"),
+        piece(0, "2}", id="a"),
+        piece(0, "1}", id="b"),
+    ]
+    with virtual_time(served(events(*(chunk(tool_calls=[one]) for one in pieces), chunk("tool_calls")))):
+        llm = AIFS()
+        found = llm.get_tool_calls_from_response(way(llm))
+    assert [(tool.tool_id, tool.tool_name, tool.tool_kwargs) for tool in found] == [
+        ("a", "left", {"y": 2}),
+        ("b", "right", {"x": 1}),
+    ]
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_was_yielded_stays_as_it_was() -> None:
+    """A response of a stream shows its calls as they were then, whatever comes after it."""
+    shape = [chunk(tool_calls=[piece(0, '{"y": ', id="a", name="left")]), chunk(tool_calls=[piece(0, "2}")])]
+    with virtual_time(served(events(*shape, chunk("tool_calls")))):
+        parts = list(AIFS().stream_chat(HELLO))
+    kept = [part.message.additional_kwargs["tool_calls"][0].function.arguments for part in parts]
+    assert kept == [part.message.blocks[-1].model_dump()["tool_kwargs"] for part in parts]
+    assert kept == ['{"y": ', '{"y": 2}', '{"y": 2}']
+
+
+DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
+    "half an object": (piece(0, '{"amount": 1', id="a", name="pay"), "'pay'.*no JSON object.*amount"),
+    "a list": (piece(0, "[1]", id="a", name="pay"), "no JSON object"),
+    "two objects": (piece(0, '{"a": 1}{"b": 2}', id="a", name="pay"), "no JSON object"),
+    "no name": (piece(0, "{}", id="a"), "does not name its tool"),
+    "no function": ({"index": 0, "id": "a", "type": "custom"}, "does not name its tool"),
+}
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("finish", ["tool_calls", "stop"])
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_calls_are_errors(way: Callable[[AIFS], ChatResponse], kind: str, finish: str) -> None:
+    """A call without a name or whole arguments is an error, whatever reason it ended for: nobody guesses the rest."""
+    damaged, words = DAMAGED[kind]
+    message = {"role": "assistant", "content": "I pay.", "tool_calls": [damaged]}
+    whole = {"choices": [{"message": message, "finish_reason": finish}]}
+    stream = events(chunk(content="I pay.", tool_calls=[damaged]), chunk(finish))
+    with (
+        virtual_time(served(whole if way in {plain, aplain} else stream)),
+        pytest.raises(UnexpectedAnswerError, match=words),
+    ):
+        way(AIFS())
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("way", WAYS)
+def test_texts_in_parts_are_texts(way: Callable[[AIFS], ChatResponse]) -> None:
+    """Where a host sends the text of an answer as a list of parts, it is the text of those that have one."""
+    first, second = [{"type": "text", "text": "It is "}], [{"type": "reference"}, {"type": "text", "text": "12 EUR."}]
+    message = {"role": "assistant", "content": first + second}
+    whole = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    stream = events(chunk(content=first), chunk("stop", content=second))
+    with virtual_time(served(whole if way in {plain, aplain} else stream)):
+        assert way(AIFS()).message.content == "It is 12 EUR."
+
+
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("way", [streamed, astreamed])
 def test_thoughts_stay_apart(way: Callable[[AIFS], ChatResponse]) -> None:
@@ -158,7 +286,7 @@ BROKEN: dict[str, tuple[bytes | dict[str, Any], str]] = {
                 {
                     "message": {
                         "role": "assistant",
-                        "tool_calls": [{**call("pay"), "function": {"arguments": '{"a": 1'}}],
+                        "tool_calls": [{**call("pay"), "function": {"name": "pay", "arguments": '{"a": 1'}}],
                     },
                     "finish_reason": "length",
                 }

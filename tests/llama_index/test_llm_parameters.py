@@ -233,9 +233,8 @@ def test_a_trace_says_what_it_shows(server: Emulator, listener: Listener) -> Non
     assert len(server.requests) == 2
 
 
-def test_structured_predictions_are_told_of(server: Emulator, listener: Listener) -> None:
+def test_structured_predictions_are_told_of(listener: Listener) -> None:
     """`structured_predict` and its twin are a start and an end for LlamaIndex's tracers, around those of the chat."""
-    del server
 
     class Words(BaseModel):
         """Some words."""
@@ -243,10 +242,11 @@ def test_structured_predictions_are_told_of(server: Emulator, listener: Listener
         text: str = ""
 
     with scripted('{"text": "a"}') as (llm, _):
-        for predicted in (
-            llm.structured_predict(Words, PromptTemplate("{x}"), x="y"),
-            asyncio.run(llm.astructured_predict(Words, PromptTemplate("{x}"), x="y")),
+        for predict in (
+            llm.structured_predict,
+            lambda *given, **more: asyncio.run(llm.astructured_predict(*given, **more)),
         ):
+            predicted = predict(Words, PromptTemplate("{x}"), x="y")
             names = [type(event).__name__ for event in listener.heard]
             assert names == [
                 *("LLMStructuredPredictStartEvent", "LLMChatStartEvent", "LLMChatEndEvent"),

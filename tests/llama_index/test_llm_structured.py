@@ -12,11 +12,12 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from aifs_vision import AIFSError, AnswerError, BadRequestError
+from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, StructuredAnswerError
-from tests.llama_index.scripts import call, content, scripted
+from tests.llama_index.scripts import call, content, events, scripted, served
 from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def test_data_that_are_cut_off_are_an_error(way: Callable[[AIFS], Any]) -> None:
     cases: list[tuple[str | dict[str, Any], str, str]] = [
         ({"content": '{"shop": "Kiosk", "total": 12', "finish_reason": "length"}, "truncated", "max_tokens"),
         ({"content": WHOLE, "finish_reason": "length"}, "truncated", "cut off"),
+        ({"content": WHOLE, "finish_reason": "content_filter"}, "filtered", "content_filter"),
         ('{"shop": "Kiosk", "total": 12', "failed", "cut off or damaged"),
         ('{"shop": "Kiosk"}', "failed", "total: Field required"),
         ("I cannot read it.", "failed", "no JSON"),
@@ -138,18 +140,22 @@ def test_the_error_is_of_both_families() -> None:
 
 
 def test_structured_answers_tell_their_usage() -> None:
-    """A structured LLM's responses have tokens and reason, whole and streamed; its content is the JSON."""
+    """A structured LLM's responses have tokens and reason, whole and streamed, sync and async; its content is JSON."""
+
+    async def both(typed: Any) -> tuple[Any, list[Any]]:
+        return await typed.achat(ASKED), [part async for part in await typed.astream_chat(ASKED)]
+
     with scripted(f"```json\n{WHOLE}\n```") as (llm, server):
         typed = llm.as_structured_llm(Receipt)
         whole, parts = typed.chat(ASKED), list(typed.stream_chat(ASKED))
         completion = typed.complete("What?")
-    for response in (whole, parts[-1]):
+        awhole, aparts = asyncio.run(both(typed))
+    for response in (whole, parts[-1], awhole, aparts[-1]):
         assert response.additional_kwargs["finish_reason"] == "stop"
         assert response.additional_kwargs["total_tokens"] > 0
         assert Receipt.model_validate_json(response.message.content or "") == RECEIPT
     assert completion.additional_kwargs["total_tokens"] > 0
-    assert len(server.requests) == 3
-    assert [len(request.images) for request in server.requests] == [1, 1, 0]
+    assert [len(request.images) for request in server.requests] == [1, 1, 0, 1, 1]
     # No template is made of messages: what has braces in it stays as it is.
     assert content(server.requests[0].body["messages"][0])[0]["text"] == "Fill {this} in."
 
@@ -188,6 +194,108 @@ def test_the_form_is_what_the_host_understands(way: Callable[[AIFS], Any]) -> No
     assert asked[0]["json_schema"] == {"name": "Receipt", "schema": Receipt.model_json_schema()}
     texts = [part["text"] for part in content(server.requests[-1].body["messages"][-1]) if part["type"] == "text"]
     assert '"total"' in texts[-1]
+
+
+class Shops(RootModel[list[Receipt]]):
+    """The receipts of a day."""
+
+
+class Either(RootModel[Receipt | Shops]):
+    """One receipt or many."""
+
+
+def wrapped(shops: Shops) -> str:
+    """A list as the host is asked for it."""
+    return f'{{"value": {shops.model_dump_json()}}}'
+
+
+DAY = Shops([RECEIPT, Receipt(shop="Café", total=3)])
+LISTED: dict[str, str] = {
+    "as asked": wrapped(DAY),
+    "in a fence": f"```json\n{wrapped(DAY)}\n```",
+    "the list itself": DAY.model_dump_json(),
+}
+
+
+@pytest.mark.parametrize("kind", LISTED)
+@pytest.mark.parametrize("form", ["schema", "object"])
+def test_lists_are_asked_for_as_objects(kind: str, form: str) -> None:
+    """What is no object at its root is asked for as `{"value": ...}`, which hosts want, and comes back as itself."""
+    with scripted(LISTED[kind], model="o1-mini" if form == "object" else "gpt-4.1") as (llm, server):
+        typed = llm.as_structured_llm(Shops)
+        assert llm.structured_predict(Shops, PROMPT, shop="x") == DAY
+        assert list[Any](llm.stream_structured_predict(Shops, PROMPT, shop="x"))[-1] == DAY
+        assert typed.chat([ChatMessage("x")]).raw == DAY
+        assert llm.structured_predict(Either, PROMPT, shop="x").root == DAY
+    if form == "schema":
+        asked = server.requests[0].body["response_format"]["json_schema"]
+        assert (asked["name"], asked["schema"]["type"], [*asked["schema"]["properties"]]) == (
+            "Shops",
+            "object",
+            ["value"],
+        )
+    else:
+        assert "one JSON value" in str(server.requests[0].body["messages"][-1]["content"])
+        assert '"value"' in str(server.requests[0].body["messages"][-1]["content"])
+
+
+def test_lists_are_seen_while_they_grow() -> None:
+    """Previews of a list are lists of the class, each longer than the one before."""
+    many = Shops([Receipt(shop=f"shop {number}", total=number) for number in range(30)])
+    with scripted(wrapped(many)) as (llm, _):
+        parts = list[Any](llm.stream_structured_predict(Shops, PROMPT, shop="x"))
+    assert all(isinstance(part, Shops) for part in parts)
+    lengths = [len(part.root) for part in parts]
+    assert lengths == sorted(lengths)
+    assert len({*lengths}) > 5
+    assert parts[-1] == many
+
+
+def test_a_list_that_does_not_fit_says_where() -> None:
+    """The error of a wrapped schema names the place in the value."""
+    with scripted('{"value": [{"shop": "a"}]}', '[{"shop": "a"}]') as (llm, _):
+        for place in ("value.*0.*total: Field required", "0.total: Field required"):
+            with pytest.raises(StructuredAnswerError, match=f"no Shops.*{place}"):
+                llm.structured_predict(Shops, PROMPT, shop="x")
+
+
+def test_a_schema_that_is_refused_is_one_schema() -> None:
+    """A host that refuses one schema is asked in JSON mode for that one, from then on; others are still sent."""
+    refusal = "Invalid schema for response_format 'Receipt': In context=(), 'total' is not permitted."
+    with scripted('{"shop": "Kiosk {24}", "total": 12.5, "first": "a"}') as (llm, server):
+        server.fail(400, body=json.dumps({"error": {"message": refusal}}))
+        for _ in range(2):
+            assert predicted(llm) == RECEIPT
+        assert llm.structured_predict(Other, PROMPT, shop="x") == Other(first="a")
+    forms = [request.body["response_format"]["type"] for request in server.requests]
+    assert forms == ["json_schema", "json_object", "json_object", "json_schema"]
+
+
+class Other(BaseModel):
+    """Something else."""
+
+    first: str
+
+
+def test_previews_do_not_cost_the_square() -> None:
+    """A long object is parsed anew only when a part of it is new: previews grow far slower than pieces do."""
+    counts = []
+    for shops in (40, 160):
+        text = Day(shops=[f"shop {number}" for number in range(shops)]).model_dump_json()
+        pieces = [{"choices": [{"index": 0, "delta": {"content": letter}, "finish_reason": None}]} for letter in text]
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        with virtual_time(served(events(*pieces, end))):
+            llm = AIFS(api_key="k", base_url="http://127.0.0.1:9/v2")
+            parts = list[Any](llm.stream_structured_predict(Day, PROMPT, shop="x"))
+        assert len(parts[-1].shops) == shops
+        counts.append(len(parts))
+    assert 40 < counts[0] < counts[1] < 2 * counts[0]
+
+
+class Day(BaseModel):
+    """What was open on a day."""
+
+    shops: list[str]
 
 
 def test_questions_at_once_find_out_once() -> None:

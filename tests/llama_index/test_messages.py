@@ -375,8 +375,8 @@ def test_a_prompt_with_what_is_no_picture_is_an_error(server: Emulator) -> None:
     """A node without a picture among `image_documents` is a TypeError that says what is taken; so is one picture."""
     with pytest.raises(TypeError, match="ImageDocuments"):
         AIFS().complete("What?", image_documents=[TextNode(text="a")])
-    one: Any = ImageBlock(image=PNG)
-    for wrong in (one, "a.png"):
+    singles: list[Any] = [ImageBlock(image=PNG), "a.png"]
+    for wrong in singles:
         with pytest.raises(TypeError, match=f"not one {type(wrong).__name__}"):
             AIFS().complete("What?", image_documents=wrong)
     assert not server.requests
