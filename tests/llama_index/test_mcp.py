@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import base64
+import sys
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import DocumentBlock, ImageBlock, TextBlock, VideoBlock
+from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp import types as mcp
 
 from llama_index_aifs import blocks_of_mcp, image_tool
+from tests.llama_index.scripts import call, scripted
 from tests.media import clip, pdf
-from tests.pictures import corners, saved
+from tests.pictures import corner_names, corners, opened, saved
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import AsyncIterator
 
 PNG, PAPER = saved(corners()), pdf("")
 
@@ -96,3 +105,72 @@ def test_mcp_tools_show_their_pictures() -> None:
     assert [type(block) for block in good.blocks] == [TextBlock, ImageBlock]
     assert (good.content, good.is_error) == ("done", False)
     assert (bad.content, bad.is_error) == ("no screen", True)
+
+
+SERVER = """
+import base64, sys
+try:
+    from mcp.server.mcpserver import Image, MCPServer
+except ImportError:  # mcp 1.x
+    from mcp.server.fastmcp import FastMCP as MCPServer, Image
+
+PNG = open(sys.argv[1], "rb").read()
+server = MCPServer("camera")
+
+@server.tool(structured_output=False)
+def shoot(works: bool = True):
+    if not works:
+        raise ValueError("no light")
+    return ["here", Image(data=PNG, format="jpeg")]
+
+@server.resource("file:///shelf.png", mime_type="image/png")
+def shelf() -> bytes:
+    return PNG
+
+server.run()
+"""
+
+
+@asynccontextmanager
+async def camera(folder: pathlib.Path) -> AsyncIterator[ClientSession]:
+    """A session with a real MCP server, in a process of its own."""
+    (folder / "server.py").write_text(SERVER)
+    (folder / "a.png").write_bytes(PNG)
+    started = StdioServerParameters(command=sys.executable, args=[str(folder / "server.py"), str(folder / "a.png")])
+    async with stdio_client(started) as (reading, writing), ClientSession(reading, writing) as session:
+        await session.initialize()
+        yield session
+
+
+async def test_a_real_server_is_understood(tmp_path: pathlib.Path) -> None:
+    """What the SDK's own server sends over a pipe, tool result, resource and error, becomes blocks."""
+    async with camera(tmp_path) as session:
+        shot = await session.call_tool("shoot", {})
+        shelf = await session.read_resource("file:///shelf.png")
+        dark = await session.call_tool("shoot", {"works": False})
+    text, picture = blocks_of_mcp(shot)
+    (kept,) = blocks_of_mcp(shelf)
+    assert (text.text, picture.image_mimetype) == ("here", "image/png")  # the server said JPEG
+    assert picture.resolve_image().read() == kept.resolve_image().read() == PNG
+    (said,) = blocks_of_mcp(dark)
+    assert "shoot" in said.text  # which of its words come through depends on the version
+
+
+# As in `test_agents`.
+@pytest.mark.filterwarnings(
+    "ignore::pydantic.warnings.PydanticDeprecationWarning", "ignore:is_running called:DeprecationWarning"
+)
+async def test_an_agent_sees_what_a_server_shows(tmp_path: pathlib.Path) -> None:
+    """A tool that asks an MCP server, as `McpToolSpec` makes them, shows its picture to the model of the agent."""
+    async with camera(tmp_path) as session:
+
+        async def shoot() -> Any:
+            """Takes a picture."""
+            return await session.call_tool("shoot", {})
+
+        with scripted({"tool_calls": [call("shoot")]}, "Colours.") as (llm, server):
+            answer = await FunctionAgent(tools=[image_tool(shoot)], llm=llm).run("What is there?")
+    assert str(answer) == "Colours."
+    ((label, data),) = server.requests[1].images
+    assert (label, corner_names(opened(data))) == ("image/png", ["red", "lime", "blue", "yellow"])
+    assert server.requests[1].body["messages"][2]["content"].startswith("here\n[Tool image 1")
