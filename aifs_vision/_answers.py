@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,7 @@ from aifs_vision._api_errors import UnexpectedAnswerError
 from aifs_vision._loops import is_looping
 from aifs_vision._refusals import is_refusal, says_no_text
 from aifs_vision._tasks import NO_TEXT
-from aifs_vision._typed import DataMismatch, data_of
+from aifs_vision._typed import DataMismatch, data_of, without_thoughts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,6 @@ _CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 _STOPPED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist"})
 _MOST_OF_NOTHING = {True: 80, False: 600}  # characters said of a blank page: where its text is wanted, and else
 
-_THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)  # of hosts that leave them in the text
 
 Remedy = Literal["", "again", "room", "temperature", "repair"]
 
@@ -167,7 +165,7 @@ def _text_of(message: Mapping[str, Any]) -> str | None:
     if not isinstance(content, str):
         return None
     whole = content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate is no letter
-    return _THOUGHTS.sub("", whole, count=1).strip()
+    return without_thoughts(whole).strip()
 
 
 def _names(found: Any) -> str:

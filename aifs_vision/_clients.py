@@ -17,7 +17,7 @@ from aifs_vision._limits import Limits
 from aifs_vision._loop import call, call_async, home
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._transport import Call, line_of, send
-from aifs_vision._ways import open_ways, succeeded, unavailable, with_queue
+from aifs_vision._ways import UNAVAILABLE, open_ways, succeeded, unavailable, with_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -31,7 +31,6 @@ __all__ = ["async_http_client", "error_behind", "http_client"]
 # The SDK's own idea of the key, and what it takes from OPENAI_* variables: none of the service's business.
 _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
 _OURS = frozenset({"content-type", "accept", "user-agent"})
-_TOO_MANY = 429
 _DECODED = frozenset({b"content-encoding", b"content-length"})
 _ERROR = "aifs_error"  # the extension of a response that carries the error of the tree
 
@@ -135,8 +134,12 @@ class _Bridge:
         queues = self._moves_over and "messages" in asked and asked.get("stream") is not True
         *others, last = open_ways(with_queue(direct) if queues else [direct])
         for way in others:
-            answer = await self._sent(request, body, asked, way)
-            if answer.status_code != _TOO_MANY:
+            try:
+                answer = await self._sent(request, body, asked, way)
+            except UNAVAILABLE as error:
+                unavailable(way, error)
+                continue
+            if not isinstance(answer.extensions.get(_ERROR), UNAVAILABLE):
                 succeeded(way)
                 return answer
             unavailable(way, answer.extensions[_ERROR])

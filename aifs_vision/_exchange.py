@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Told", "bare", "connection_error", "exchange", "headers_of", "refusal"]
 
 _OK = 200
-_WORDS_SHOWN = 500  # characters
+_WORDS_READ, _WORDS_SHOWN = 65_536, 500  # characters
 # Base64 of some length, also in lines of the usual 64 or 76 characters, and whatever calls itself that.
 _DATA = re.compile(
     r"(?:data:[\w/+.-]*;base64,\s*)?(?:[A-Za-z0-9+/]{60,}\s+)*[A-Za-z0-9+/]{60,}(?:\s+[A-Za-z0-9+/]+(?===?))?={0,2}"
@@ -143,7 +143,7 @@ def _words_of(body: str) -> str:
 
 def _hidden(words: str, settings: Settings) -> str:
     """The service's words, but for the key and the pictures that it may repeat in them."""
-    shown = words.replace(settings.api_key.reveal(), str(settings.api_key))
+    shown = words[:_WORDS_READ].replace(settings.api_key.reveal(), str(settings.api_key))
     return _DATA.sub("<data>", shown)[:_WORDS_SHOWN]
 
 

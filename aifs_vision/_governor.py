@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aifs_vision._health import Health
 from aifs_vision._limits import Cost
 from aifs_vision._throttle import Throttle
 
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 
     from aifs_vision._hints import Standing
     from aifs_vision._limits import Limits
-    from aifs_vision._throttle import Cause
 
 __all__ = ["Governor", "Permit"]
 
 _SHARE = 0.95  # of a known limit; the rest covers clocks that differ and windows that slide
 _BURST = 0.05  # seconds' worth a bucket holds: a full bucket at the start would double the first window
 _LEARNED = 0.2  # of each answer in what is learned of estimates
-_NOTHING = 1e-9  # requests or tokens: what adding up fractions leaves over
+_NO_TIME = 1e-6  # seconds: what adding up fractions leaves over, and no clock can wait for
+_MOST_OFF = 20.0  # times what was reserved, or
+_MOST_TOKENS = 100_000  # tokens, whichever is more: a count beyond that is a mistake, and parks nobody for hours
 _OFF = (0.05, 20.0)  # times: an estimate that is further off says more of the answer than of the estimate
 
 
@@ -79,8 +81,8 @@ class _Bucket:
         # A clock that jumps fills it, and never overfills it; one that went back adds nothing.
         self.level = min(full, self.level + max(0.0, now - self._at) * rate)
         self._at = now
-        missing = min(amount, full) - self.level
-        return missing / rate if missing > _NOTHING else 0.0
+        wait = (min(amount, full) - self.level) / rate
+        return wait if wait > _NO_TIME else 0.0
 
     def spend(self, amount: float) -> None:
         """Takes so much; where there is no limit, there is nothing to take from."""
@@ -131,7 +133,7 @@ class Governor:
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._clock, now = clock, clock()
         self._requests, self._input, self._output = _Bucket(1.0, now), _Bucket(0.0, now), _Bucket(0.0, now)
-        self._throttle = Throttle(now)
+        self._throttle, self._health = Throttle(now), Health()
         self._windows = {"requests": _Window(), "tokens": _Window()}
         self._learned: dict[str, tuple[float, float]] = {}
         self._taken, self._spoken, self._heard = 0, 0.0, 0
@@ -154,6 +156,7 @@ class Governor:
             return math.inf
         now, expected = self._clock(), self.expected(cost)
         return max(
+            self._health.wait(now),
             self._throttle.wait(now),
             self._requests.wait(1.0, now),
             self._input.wait(expected.input_tokens, now),
@@ -164,6 +167,7 @@ class Governor:
         """Takes the cost from all budgets at once, whether it fits or not: who has not waited runs into debt."""
         now, reserved = self._clock(), self.expected(cost)
         self._throttle.take(now)
+        self._health.take(now)
         self._requests.spend(1.0)
         self._input.spend(reserved.input_tokens)
         self._output.spend(reserved.output_tokens)
@@ -188,8 +192,9 @@ class Governor:
 
     def settle(self, permit: Permit, used: Cost) -> None:
         """Settles the difference between what was reserved and what the service has counted, and learns from it."""
-        self._input.spend(used.input_tokens - permit.reserved.input_tokens)
-        self._output.spend(used.output_tokens - permit.reserved.output_tokens)
+        read, written = permit.reserved.input_tokens, permit.reserved.output_tokens
+        self._input.spend(min(used.input_tokens, max(_MOST_TOKENS, _MOST_OFF * read)) - read)
+        self._output.spend(min(used.output_tokens, max(_MOST_TOKENS, _MOST_OFF * written)) - written)
         read, written = self._learned.get(permit.cost.kind, (1.0, 1.0))
         self._learned[permit.cost.kind] = (
             _learned(read, used.input_tokens, permit.cost.input_tokens),
@@ -199,25 +204,38 @@ class Governor:
     def accepted(self, permit: Permit) -> None:
         """The service has let it in, and answered."""
         self._throttle.accepted(permit.sent, self._clock())
+        self._health.answered()
 
     def refused(self, permit: Permit, hint: float | None) -> None:
         """A 429: nobody sends for so many seconds, or until one alone has found the service open again."""
         self._refund(permit)
         self._throttle.refused(permit.sent, self._clock(), hint)
+        self._health.answered()
 
-    def failed(self, permit: Permit, item: int, hint: float | None, *, unread: bool) -> bool:
-        """A failure of the service or of the connection, before it was read or after; whether it is the service's.
+    def failed(self, permit: Permit, item: int, hint: float | None, *, unread: bool) -> None:
+        """A failure of the service or of the connection, before it was read or after.
 
-        Several in a row, of several items, are a pause for everybody, like a refusal.
+        Where nearly everything fails, it is a pause for everybody, like a refusal.
         """
         if unread:
             self._refund(permit)
-        return self._throttle.failed(item, permit.sent, self._clock(), hint)
+        self._throttle.gone(permit.sent)
+        self._health.failed(item, self._clock(), hint, self.in_flight)
 
     @property
-    def closed(self) -> tuple[Cause | None, float]:
-        """Why nothing is let in, and for how many seconds; (None, 0.0) while it is."""
-        return self._throttle.cause, self._throttle.closed_for(self._clock())
+    def shut(self) -> bool:
+        """Whether one alone is to try if anything is answered."""
+        return self._health.closed
+
+    def shut_for(self) -> tuple[float, float]:
+        """Seconds for which everything has been refused, and for which everything has failed."""
+        now = self._clock()
+        return self._throttle.closed_for(now), self._health.closed_for(now)
+
+    def forget(self) -> None:
+        """Nobody has asked for a while."""
+        self._throttle.forget()
+        self._health.forget()
 
     def _refund(self, permit: Permit) -> None:
         """It has read nothing, and written nothing."""

@@ -52,6 +52,7 @@ _IN_BODY = re.compile(
     rf"(?:(?:try again|retry) (?:in|after)|retryDelay\"?\s*:\s*\"?)\s*((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)", re.IGNORECASE
 )
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LOOKED_AT, _LONGEST_VALUE = 65_536, 64  # bytes of a body, and characters of a header, in which a time may stand
 _MOMENT, _MILLISECONDS = 1e9, 1e12  # seconds and milliseconds since the epoch, and no durations, from here on
 _LONGEST_RESET = 86_400.0  # seconds; what is said to take longer than a day is a mistake
 
@@ -64,7 +65,7 @@ def retry_hint(headers: Mapping[str, str], body: bytes, *, wall_clock: float) ->
     time in seconds since the epoch, for dates.
     """
     hint = _header_hint(headers, wall_clock)
-    if hint is None and (found := _IN_BODY.search(body.decode("utf-8", "replace"))):
+    if hint is None and (found := _IN_BODY.search(body[:_LOOKED_AT].decode("utf-8", "replace"))):
         hint = _duration(found[1])
     return None if hint is None else min(max(0.0, hint), LONGEST_HINT)
 
@@ -98,6 +99,8 @@ def _number(text: str | None) -> float | None:
 
 def _seconds(text: str, wall_clock: float) -> float | None:
     """The seconds of a duration, or until a moment that is given as a Unix time; None for neither."""
+    if len(text) > _LONGEST_VALUE:
+        return None
     value = _number(text)
     if value is None:
         value = _duration(text)

@@ -23,10 +23,10 @@ from aifs_vision._loop import home
 from aifs_vision._plan import Manner, plan
 from aifs_vision._readings import ModelUse, Usage
 from aifs_vision._tracing import asking
-from aifs_vision._transport import OUTAGE
+from aifs_vision._transport import OUTAGE, Unwanted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aifs_vision._budget import Budget
     from aifs_vision._catalogue import ModelCard
@@ -211,19 +211,19 @@ class Interview:
         usual = self._cost(expected.input_tokens, expected.output_tokens)
         most = self._cost(max(request.most.input_tokens, expected.input_tokens), request.most.output_tokens)
 
+        told_of: dict[str, Any] = {}
+
         async def again() -> None:
             budget.add(reserved, most)  # what broke may be billed, and so may the next one
 
         with budget.settling(await budget.reserve(most)) as reserved:
             reserved.cost = 0.0  # what is refused costs nothing
-            before = self._spent.total.attempts
             try:
-                answer, told = await self._answer(request, again)
-            except APIError as error:
-                reserved.cost = error.unanswered * usual
-                raise
-            except (BudgetError, asyncio.CancelledError):  # what was sent last may still be worked on
-                reserved.cost = usual * (self._spent.total.attempts - before)
+                answer, told = await self._answer(request, again=again, sent=lambda sent: told_of.update(of=sent))
+            except (APIError, BudgetError, asyncio.CancelledError):  # what was left on its way may be worked on
+                if told_of:
+                    extensions = told_of["of"].extensions
+                    reserved.cost = usual * (extensions["unanswered"] + extensions["open"])
                 raise
             used = Usage.of(answer)
             reserved.cost = told.unanswered * usual + (self._cost(used.input_tokens, used.output_tokens) or most)
@@ -232,10 +232,16 @@ class Interview:
     def _cost(self, read: float, written: float) -> float:
         return self._way.card.cost_eur(round(read), round(written)) or 0.0
 
-    async def _answer(self, request: Plan, again: Callable[[], Awaitable[None]] | None = None) -> tuple[Any, Told]:
+    async def _answer(
+        self, request: Plan, *, sent: Callable[[Any], None] = lambda _: None, **more: Any
+    ) -> tuple[Any, Told]:
         way, spent = self._way, self._spent
         spent.add(way, ModelUse(requests=1))
-        more = {} if again is None else {"again": again}
+
+        def counted(attempt: Any) -> None:
+            spent.add(way, ModelUse(attempts=1))
+            sent(attempt)
+
         try:
             answer, told = await exchange(
                 "POST",
@@ -246,7 +252,7 @@ class Interview:
                 patience=way.patience,
                 outage=_OUTAGE if way.stood_in_for else OUTAGE,
                 wanted=lambda: not self._in_vain() and (not way.stood_in_for or is_open(way)),
-                sent=lambda: spent.add(way, ModelUse(attempts=1)),
+                sent=counted,
                 cost=request.cost,
                 body=request.body,
                 **more,
@@ -254,7 +260,7 @@ class Interview:
         except APIError as error:
             self._again = self._again and error.attempts == 1  # else it has been tried as often as it is worth
             spent.waited += error.waited
-            if not error.attempts and (ended := self._in_vain()):
+            if isinstance(error.__cause__, Unwanted) and (ended := self._in_vain()):
                 raise ended from error
             raise
         used = Usage.of(answer)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Shut", "Turn", "line_of"]
 
 _QUIET = 1.0  # seconds without anybody else under way
+_MINUTE = 60.0  # seconds for which limits are kept to after the last one has left who had brought them
+_FORGOTTEN = 5.0  # seconds without anybody, after which it starts anew how long the door has been shut
 _ASIDE = 60.0  # seconds at most that an item which broke the server twice lets the others go first
 
 
@@ -47,6 +49,7 @@ class Turn:
         outage: the same, where all fail.
         waited: seconds that limits have held it up.
         stepped_aside: whether it has let the others go first.
+        tries: how often it has tried, for everybody, whether an outage is over.
     """
 
     number: int
@@ -54,11 +57,12 @@ class Turn:
     outage: float
     waited: float = 0.0
     stepped_aside: bool = False
+    tries: int = 0
 
     def endures(self, line: Line, more: float = 0.0) -> bool:
-        """Whether it is willing to wait on, for so many seconds more."""
-        cause, seconds = line.governor.closed
-        return cause is None or seconds + more < (self.patience if cause == "refused" else self.outage)
+        """Whether it is willing to wait on, for so many seconds more of refusals."""
+        refused, failed = line.governor.shut_for()
+        return (not refused or refused + more < self.patience) and (not failed or failed < self.outage)
 
 
 @dataclass(order=True)
@@ -81,6 +85,8 @@ class Line:
         self.governor = Governor(Limits(), self._loop.time)
         self.successes = 0
         self._limits: Counter[Limits] = Counter()
+        self._left: dict[Limits, float] = {}  # when the last one left who had brought them
+        self._inside, self._emptied = 0, 0.0
         self._numbers = count()
         self._waiting: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -91,7 +97,9 @@ class Line:
     @asynccontextmanager
     async def turn(self, limits: Limits, *, patience: float, outage: float) -> AsyncIterator[Turn]:
         """A place in the line, for as long as an item takes."""
-        self._limits = +self._limits  # without those that stayed, though nobody is under way with them
+        if not self._inside and self._loop.time() - self._emptied > _FORGOTTEN:
+            self.governor.forget()
+        self._inside += 1
         self._limits[limits] += 1
         self._adopt()
         self._leave(-1)
@@ -101,9 +109,8 @@ class Line:
         finally:
             self._leave(1)
             self._limits[limits] -= 1
-            if not self._limits[limits] and len(self._limits) > 1:  # the last ones stay, for what is still in flight
-                del self._limits[limits]
-                self._adopt()
+            self._inside -= 1
+            self._left[limits] = self._emptied = self._loop.time()
 
     async def enter(self, turn: Turn, cost: Cost) -> Permit:
         """Waits until the request may go; what it holds is to be given back by `leave`.
@@ -144,11 +151,10 @@ class Line:
         self.governor.refused(permit, hint)
         self._give_up(outcome)
 
-    def failed(self, permit: Permit, turn: Turn, hint: float | None, outcome: object, *, unread: bool) -> bool:
-        """A failure, of the service or of the connection; whether the item only tried whether it has passed."""
-        tried = self.governor.failed(permit, turn.number, hint, unread=unread)
+    def failed(self, permit: Permit, turn: Turn, hint: float | None, outcome: object, *, unread: bool) -> None:
+        """A failure, of the service or of the connection."""
+        self.governor.failed(permit, turn.number, hint, unread=unread)
         self._give_up(outcome)
-        return tried
 
     def told(self, permit: Permit, headers: Mapping[str, str], wall_clock: float) -> None:
         """What the headers of an answer say of the limits."""
@@ -186,6 +192,11 @@ class Line:
             self._idle.set()
 
     def _adopt(self) -> None:
+        """The limits in use, and those that were until a minute ago, as limits are of a minute."""
+        now = self._loop.time()
+        for limits in [limits for limits, users in self._limits.items() if not users]:
+            if now - self._left[limits] > _MINUTE:
+                del self._limits[limits], self._left[limits]
         limits = Limits.strictest(self._limits)
         if limits != self.governor.limits:
             self.governor.adopt(limits)
@@ -204,13 +215,20 @@ class Line:
             self._timer = None
         while self._waiting:
             first = self._waiting[0]
+            if self.governor.shut:  # whoever has tried least: an item that fails by itself must not try for all
+                first = min(self._waiting, key=lambda waiting: (waiting.turn.tries, waiting.place))
             if not first.permit.done():  # else nobody waits for it any more
                 if (wait := self.governor.wait(first.cost)) > 0:
                     if wait < math.inf:
                         self._timer = self._loop.call_later(wait, self._let_go)
                     return
+                first.turn.tries += self.governor.shut
                 first.permit.set_result(self.governor.take(first.cost))
-            heapq.heappop(self._waiting)
+            if first is self._waiting[0]:
+                heapq.heappop(self._waiting)
+            else:
+                self._waiting.remove(first)
+                heapq.heapify(self._waiting)
 
 
 def line_of(settings: Settings, model: str) -> Line:

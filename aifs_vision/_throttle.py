@@ -1,14 +1,11 @@
-"""The pace that refusals teach, and the pause that failures ask for: one cool-down and one probe for everybody."""
+"""The pace that refusals teach: additive increase, measured decrease, one cool-down and one probe for everybody."""
 
 from __future__ import annotations
 
 import math
 import random
-from typing import Literal
 
-__all__ = ["Cause", "Throttle"]
-
-Cause = Literal["refused", "failed"]
+__all__ = ["Throttle"]
 
 _SHARE = 0.95  # of the measured rate; the rest covers a window that slides
 _CUT, _DECREASE = 0.5, 0.9  # of the old rate, however bad or good the measured one looks
@@ -24,33 +21,30 @@ _FIRST_PROBE, _LONGEST_PROBE = 1.0, 10.0  # seconds, doubling; a window of a min
 _DOUBLINGS = 8  # at most: the longest is reached long before
 _SILENT = 3.0  # seconds after which a probe without an answer was let in: refusals come quickly,
 _SLOWER = 4.0  # or in so many times as long as the slowest of them so far
-_FAILURES, _ITEMS = 6, 2  # failures in a row, of so many items, that are the service's and not the items'
-_FORGOTTEN = 90.0  # seconds without a try, after which nobody knows how long it has been closed
 
 
 class Throttle:
-    """What is known of a limit nobody has told, and of the service's health: nothing, until requests go wrong.
+    """What is known of a limit nobody has told: nothing, until requests are refused.
 
-    After a refusal, or several failures in a row, nobody sends until the cool-down is over, and then one request
-    alone tries whether the service takes any again. What it has taken from the start of an epoch to the next
-    opening, a second, is its rate, whether it counts in windows or refills: a burst that emptied a window of a
-    minute is not a rate, but burst and wait together are. The rate grows with every request that is let in, and
-    faster the longer nothing is refused, until the next refusal ends the epoch. Failures teach no rate.
+    After a refusal nobody sends until the cool-down is over, and then one request alone tries whether the service
+    takes any again. What it has taken from the start of an epoch to the next opening, a second, is its rate, whether
+    it counts in windows or refills: a burst that emptied a window of a minute is not a rate, but burst and wait
+    together are. The rate grows with every request that is let in, and faster the longer nothing is refused, until
+    the next refusal ends the epoch.
 
     All times are seconds of one clock that never goes back.
     """
 
     def __init__(self, now: float) -> None:
         self.rate: float | None = None  # requests a second; None is free
-        self.cause: Cause | None = None  # why it is closed; None while it is open
-        self._since = now  # when it was closed
+        self._closed = False
+        self._since: float | None = None  # when it was closed; None where nobody knows for how long it has been
         self._next = now  # when the rate lets the next one go
         self._resume = now  # the end of the cool-down
         self._began = now  # of the epoch
         self._accepted, self._ever = 0, 0  # of the requests sent in the epoch, and of all
-        self._row = 0  # refusals, or probes that failed, since it was closed
+        self._row = 0  # refusals since it was closed
         self._last = -math.inf  # of them
-        self._failing: list[int] = []  # items that failed since one succeeded
         self._refusal_took = 0.0
         self._probe: float | None = None  # when the one that tries was sent
         self._grown, self._cut = now, 0.0
@@ -62,7 +56,7 @@ class Throttle:
 
     def closed_for(self, now: float) -> float:
         """Seconds for which nothing was let in, though it was tried."""
-        return 0.0 if self.cause is None else now - self._since
+        return 0.0 if self._since is None else now - self._since
 
     def wait(self, now: float) -> float:
         """Seconds until a request may go."""
@@ -70,15 +64,14 @@ class Throttle:
             answered = self._probe + max(_SILENT, _SLOWER * self._refusal_took)
             if now < answered:
                 return answered - now
-            if self.cause == "refused":
-                self._open(self._probe, now)
+            self._open(self._probe, now)
             self._probe = None
         paced = self._next - now if self.rate is not None else 0.0
         return max(0.0, self._resume - now, paced)
 
     def take(self, now: float) -> None:
         """A request goes."""
-        if self.cause is not None:
+        if self._closed:
             self._probe = now
         if self.rate is not None:
             self._next = max(now, self._next) + 1 / self.rate
@@ -93,65 +86,45 @@ class Throttle:
         self._refusal_took = max(self._refusal_took, now - sent)
         if hint is not None:
             self.cool_down(now + hint)
-        if self.cause is not None and sent <= self._last:
+        if self._closed and sent <= self._last:
             return  # sent before the others were refused: it says nothing new
-        self._close("refused", now)
+        if not self._closed:
+            self._closed, self._row = True, 0
+        if self._since is None:
+            self._since = now
+        self._row += 1
+        self._last = now
         if hint is None or self._row > _TRUSTED:  # a hint that was kept to, and did not help, is not the truth
-            self._pause(now)
-
-    def failed(self, item: int, sent: float, now: float, hint: float | None) -> bool:
-        """A request of this item failed; whether that is the service's fault rather than the item's."""
-        probed = sent == self._probe
-        self.gone(sent)
-        if hint is not None:
-            self.cool_down(now + hint)
-        if self.cause is None:
-            self._failing.append(item)
-            if len(self._failing) < _FAILURES or len(set(self._failing[-_FAILURES:])) < _ITEMS:
-                return False
-        elif sent <= self._last:
-            return probed
-        self._close("failed", now)
-        self._pause(now)
-        return probed
+            pause = min(_LONGEST_PROBE, _FIRST_PROBE * 2 ** min(self._row - 1, _DOUBLINGS))
+            self.cool_down(now + pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not cryptography
 
     def accepted(self, sent: float, now: float) -> None:
-        """A request that was sent then was let in, and answered."""
+        """A request that was sent then was let in, whatever came of it."""
         self.gone(sent)
-        self._failing.clear()
         self._ever += 1
         if sent >= self._began:
             self._accepted += 1
-        if self.cause is not None:
+        if self._closed:
             if sent > self._last:
                 self._open(sent, now)
         elif self.rate is not None:
             self._grow(now)
+
+    def forget(self) -> None:
+        """Nobody has tried for a while: for how long it has been closed is not known any more."""
+        self._since = None
 
     def gone(self, sent: float) -> None:
         """A request that was sent then has ended, so it tries nothing any more."""
         if sent == self._probe:
             self._probe = None
 
-    def _close(self, cause: Cause, now: float) -> None:
-        if self.cause is None or now - self._last > _FORGOTTEN:
-            self._since, self._row = now, 0
-        self.cause = self.cause or cause
-        self._row += 1
-        self._last = now
-
-    def _pause(self, now: float) -> None:
-        pause = min(_LONGEST_PROBE, _FIRST_PROBE * 2 ** min(self._row - 1, _DOUBLINGS))
-        self.cool_down(now + pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not cryptography
-
     def _open(self, sent: float, now: float) -> None:
         """The service takes requests again: somewhere between the last refusal and the one that tried."""
-        if self.cause == "refused":
-            self._measure((self._last + sent) / 2 - self._began)
-            self._began, self._accepted = sent, 1
+        self._measure((self._last + sent) / 2 - self._began)
+        self._began, self._accepted = sent, 1
         self._next = self._grown = now
-        self.cause, self._row = None, 0
-        self._failing.clear()
+        self._closed, self._since = False, None
 
     def _measure(self, span: float) -> None:
         if self._accepted >= _MEASURED:

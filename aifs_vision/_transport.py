@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aifs_vision._limits import Limits
     from aifs_vision._line import Turn
 
-__all__ = ["Call", "Line", "line_of", "send"]
+__all__ = ["OUTAGE", "Call", "Line", "Unwanted", "line_of", "send"]
 
 logger = logging.getLogger("aifs_vision")
 
@@ -66,7 +66,7 @@ class Call:
         patience: seconds that 429s may put it off; None for those of the limits.
         outage: seconds for which everything may fail before it gives up.
         wanted: asked before each attempt, whether there is still a reason for it.
-        sent: told of each attempt.
+        sent: told of each attempt; the request's `extensions` tell of those before.
         again: awaited before each attempt after one that the service may have worked on, and bill; may raise.
     """
 
@@ -78,16 +78,16 @@ class Call:
     patience: float | None = None
     outage: float = OUTAGE
     wanted: Callable[[], bool] = lambda: True
-    sent: Callable[[], None] = lambda: None
+    sent: Callable[[httpx.Request], None] = lambda _: None
     again: Callable[[], Awaitable[None]] = _granted
 
 
-class _Unwanted(httpx.RequestError):
+class Unwanted(httpx.RequestError):
     """Nothing was sent any more."""
 
 
 _NOT_SENT = (
-    _Unwanted,
+    Unwanted,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.LocalProtocolError,
@@ -95,7 +95,7 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-_PERMANENT = (_Unwanted, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+_PERMANENT = (Unwanted, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,11 @@ class _Met:
 
     Attributes:
         hint: seconds that the service asks to wait, or None.
-        tried: whether it only tried, for everybody, whether an outage is over.
         last: whether nobody is let in any more, so that nothing was sent.
     """
 
     outcome: httpx.Response | httpx.RequestError
     hint: float | None = None
-    tried: bool = False
     last: bool = False
 
 
@@ -138,10 +136,8 @@ class _Trial:
                 return self._after_refusal(outcome, met.hint)
             if outcome.status_code not in _RETRIED:
                 return None
-        if met.tried:
-            return 0.0 if self._turn.endures(self._line) else None
         self._count(outcome)
-        if self.failures >= ATTEMPTS or self._timeouts >= TIMEOUTS:
+        if self.failures >= ATTEMPTS or self._timeouts >= TIMEOUTS or not self._turn.endures(self._line):
             return None
         most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self.failures - 1))
         return met.hint if met.hint is not None else random.uniform(0, most)  # noqa: S311 - jitter, not cryptography
@@ -175,15 +171,15 @@ async def send(request: httpx.Request, call: Call) -> httpx.Response:
 
     The response may have any status that is not retried, or the last one that was. Unless `call.stream`, its
     body is read, and a status of 200 carries JSON. `request.extensions` tells in "attempts" how many requests were
-    sent, in "unanswered" how many of them the service may have worked on though no whole answer came, and in
-    "waited" how many seconds limits have held them up.
+    sent, in "unanswered" how many of them the service may have worked on though no whole answer came, in "open"
+    whether one is on its way, and in "waited" how many seconds limits have held them up.
 
     Raises:
         httpx.TransportError: no connection, or it broke, on every attempt.
         httpx.DecodingError: on every attempt a 200 whose body was not JSON.
     """
     told = request.extensions
-    told["attempts"], told["unanswered"], told["waited"] = 0, 0, 0.0
+    told["attempts"], told["unanswered"], told["open"], told["waited"] = 0, 0, 0, 0.0
     patience = call.limits.patience if call.patience is None else call.patience
     async with call.line.turn(call.limits, patience=patience, outage=min(call.outage, patience)) as turn:
         trial, asked_for = _Trial(call.line, turn), 0
@@ -220,23 +216,24 @@ async def _attempt(request: httpx.Request, call: Call, turn: Turn) -> _Met:
         return _Met(outcome=_as_met_by(request, shut.outcome), last=True)
     try:
         if not call.wanted():
-            unwanted = _Unwanted("others have found meanwhile that there is no answer to be had", request=request)
+            unwanted = Unwanted("others have found meanwhile that there is no answer to be had", request=request)
             return _Met(outcome=unwanted)
         request.extensions["attempts"] += 1
-        call.sent()
+        call.sent(request)
         # A stream is bounded by its silences: a long answer is not a late one.
         bound = math.inf if call.stream else call.timeout
+        request.extensions["open"] = 1
         response = await sheltered(_exchange(request, call), bound, unwanted=httpx.Response.aclose)
+        request.extensions["open"] = 0
         usage = None if call.stream else _usage_of(response)
         met = _heard(response, line, permit, turn)  # before the slot is free: whoever comes next is to know
         if usage:
             line.governor.settle(permit, Cost(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens))
     except asyncio.TimeoutError:
-        return _broke(
-            httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request), line, permit, turn
-        )
+        late = httpx.ReadTimeout(f"no whole answer within {call.timeout:g} s", request=request)
+        return _broke(request, late, line, permit, turn)
     except httpx.RequestError as error:
-        return _broke(error, line, permit, turn)
+        return _broke(request, error, line, permit, turn)
     finally:
         if response is None or response.is_closed:
             line.leave(permit)
@@ -245,25 +242,27 @@ async def _attempt(request: httpx.Request, call: Call, turn: Turn) -> _Met:
     return met
 
 
-def _broke(error: httpx.RequestError, line: Line, permit: Permit, turn: Turn) -> _Met:
+def _broke(request: httpx.Request, error: httpx.RequestError, line: Line, permit: Permit, turn: Turn) -> _Met:
     """A connection that broke, or what came by it."""
     unread = isinstance(error, (*_NOT_SENT, httpx.DecodingError))
-    return _Met(outcome=error, tried=line.failed(permit, turn, None, error, unread=unread))
+    line.failed(permit, turn, None, error, unread=unread)
+    request.extensions["open"] = 0
+    return _Met(outcome=error)
 
 
 def _heard(response: httpx.Response, line: Line, permit: Permit, turn: Turn) -> _Met:
     """Tells the line what an answer says of the service and its limits."""
-    now, tried, hint = time.time(), False, None
+    now, hint = time.time(), None
     if response.status_code != _OK:
         hint = retry_hint(response.headers, response.content if response.is_closed else b"", wall_clock=now)
     if response.status_code == _TOO_MANY:
         line.refused(permit, hint, response)
     elif response.status_code in _RETRIED and response.status_code >= _SERVER_ERRORS:
-        tried = line.failed(permit, turn, hint, response, unread=True)
+        line.failed(permit, turn, hint, response, unread=True)
     else:
         line.accepted(permit)
     line.told(permit, response.headers, now)
-    return _Met(outcome=response, hint=hint, tried=tried)
+    return _Met(outcome=response, hint=hint)
 
 
 def _as_met_by(request: httpx.Request, outcome: httpx.Response | httpx.RequestError) -> Any:

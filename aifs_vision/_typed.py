@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     M = TypeVar("M", bound=BaseModel)
 
-__all__ = ["DataMismatch", "data_of"]
+__all__ = ["DataMismatch", "data_of", "without_thoughts"]
 
-_THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 _OPENING = re.compile(r"\{|\[(?![A-Za-z])")  # "[see page 2]" is prose
 _FAULTS_TOLD = 3
@@ -55,7 +54,7 @@ def data_of(text: str, schema: type[BaseModel] | None = None) -> Any:
         DataMismatch: there is no whole JSON value, or none fits, or several do.
     """
     faults, fitting = list[DataMismatch](), list[Any]()
-    for value in _values_in(_THOUGHTS.sub("", text, count=1)):
+    for value in _values_in(without_thoughts(text)):
         try:
             data = _DECODER.decode(value.strip()) if schema is None else _validated(value, schema)
         except DataMismatch as fault:
@@ -68,6 +67,12 @@ def data_of(text: str, schema: type[BaseModel] | None = None) -> Any:
     if fitting:
         raise DataMismatch(f"there are {len(fitting)} JSON values in it that fit; one is wanted")
     raise faults[0] if faults else DataMismatch("there is no JSON in it")
+
+
+def without_thoughts(text: str) -> str:
+    """The text without the thoughts that some hosts leave at its beginning."""
+    bare = text.lstrip()
+    return bare.partition("</think>")[2] if bare.startswith("<think>") and "</think>" in bare else text
 
 
 def _validated(value: str, schema: type[BaseModel]) -> BaseModel:
