@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from llama_index.core import Document, Settings, SummaryIndex, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
-from llama_index.core.chat_engine import SimpleChatEngine
-from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.chat_engine import CondensePlusContextChatEngine, SimpleChatEngine
+from llama_index.core.memory import ChatMemoryBuffer, Memory
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MediaResource, Node, NodeWithScore
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from aifs_vision import Limits
+from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, AIFSEmbedding, image_tool
-from tests.llama_index.scripts import call, content, scripted
+from tests.llama_index.scripts import call, content, events, scripted
 from tests.pictures import corner_names, corners, opened, saved
 
 if TYPE_CHECKING:
@@ -104,6 +108,58 @@ async def test_memory_keeps_the_pictures() -> None:
     assert_seen(server, -1, 2)
 
 
+async def test_a_stored_memory_keeps_them_too(tmp_path: pathlib.Path) -> None:
+    """The newer `Memory`, which stores messages in a database, gives back pictures of users and tools, whole."""
+    stored = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'memory.db'}")
+    with scripted({"tool_calls": [call("left", 1), call("right", 2)]}, "One.", "Two.") as (llm, server):
+        agent = FunctionAgent(tools=TOOLS, llm=llm)
+        for asked in (question(), question("And now?")):  # each as after a restart
+            await agent.run(asked, memory=Memory.from_defaults("s", token_limit=100_000, async_engine=stored))
+    await stored.dispose()
+    assert roles(server) == ["user", "assistant", "tool", "tool", "user", "assistant", "user"]
+    assert_seen(server, -1, 4)
+
+
+async def test_the_right_tools_run() -> None:
+    """Two streamed calls without ids, both under the number 0, run two tools, whose answers fit their calls."""
+    ran: list[tuple[str, int]] = []
+
+    def near(a: int) -> str:
+        """Looks near."""
+        ran.append(("near", a))
+        return "n"
+
+    def far(b: int) -> str:
+        """Looks far."""
+        ran.append(("far", b))
+        return "f"
+
+    def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    calls = [
+        {"index": 0, "id": "", "type": "function", "function": {"name": name, "arguments": json.dumps({key: value})}}
+        for name, key, value in (("near", "a", 1), ("far", "b", 2))
+    ]
+    streams = [
+        events(*(chunk(tool_calls=[one]) for one in calls), chunk("tool_calls")),
+        events(chunk(content="Done."), chunk("stop")),
+    ]
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, content=streams[len(bodies) - 1], headers={"content-type": "text/event-stream"})
+
+    with virtual_time(answer):
+        llm = AIFS(api_key="k", base_url="http://127.0.0.1:9/v2")
+        assert str(await FunctionAgent(tools=[near, far], llm=llm).run("Look.")) == "Done."
+    assert sorted(ran) == [("far", 2), ("near", 1)]
+    _, asked, *answers = bodies[1]["messages"]
+    names = {one["id"]: one["function"]["name"][0] for one in asked["tool_calls"]}
+    assert {one["tool_call_id"]: one["content"] for one in answers} == names
+
+
 class Colours(BaseModel):
     """What is seen."""
 
@@ -141,6 +197,33 @@ async def test_a_workflow_hands_pictures_over() -> None:
     assert (str(answer), answer.current_agent_name) == ("Colours.", "seer")
     assert len(server.requests) == 2
     assert_seen(server, 1, 1)
+
+
+async def test_a_workflow_hands_pictures_of_tools_over() -> None:
+    """What a tool of the first agent has shown is seen by the agent that it hands over to."""
+    handoff = {"tool_calls": [call("handoff", 2, to_agent="seer", reason="sight")]}
+    with scripted({"tool_calls": [call("left", 1)]}, handoff, "Colours.") as (llm, server):
+        agents: list[BaseWorkflowAgent] = [
+            FunctionAgent(name="clerk", description="Hears.", llm=llm, tools=[image_tool(left)]),
+            FunctionAgent(name="seer", description="Sees.", llm=llm, tools=[image_tool(right)]),
+        ]
+        answer: Any = await AgentWorkflow(agents=agents, root_agent="clerk").run(user_msg=question())
+    assert (str(answer), answer.current_agent_name) == ("Colours.", "seer")
+    assert [len(request.images) for request in server.requests] == [1, 2, 2]
+    assert_seen(server, 2, 2)
+
+
+def test_a_chat_engine_with_context_sees_its_history() -> None:
+    """The chat engine that condenses and retrieves shows the pictures of its history beside what it has found."""
+    found = Found([Node(text_resource=MediaResource(text="The total is 12 EUR."))])
+    with scripted("Colours.") as (llm, server):
+        history = [question(), ChatMessage("Yes?", role="assistant")]
+        memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
+        engine = CondensePlusContextChatEngine.from_defaults(retriever=found, llm=llm, memory=memory)
+        assert str(engine.chat("Which?", chat_history=history)) == "Colours."
+        assert "".join(engine.stream_chat("And then?").response_gen) == "Colours."
+    answered = [request for request in server.requests if "12 EUR" in str(request.body["messages"])]
+    assert [len(request.images) for request in answered] == [1, 1]
 
 
 def test_a_chat_engine_sees_its_history() -> None:

@@ -17,10 +17,12 @@ from aifs_vision import (
     ResidencyError,
     ServiceError,
     SettingsError,
+    Task,
+    Vision,
 )
 from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, AIFSEmbedding
-from tests.pictures import corners, saved
+from tests.pictures import corners, noise, opened, saved
 from tests.poison import POISON, assert_nothing_leaked
 
 if TYPE_CHECKING:
@@ -88,10 +90,22 @@ def test_ten_event_loops_make_ten_requests(server: Emulator) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_one_authority_retries(server: Emulator) -> None:
-    """A fault that passes is tried again by the transport alone: n attempts are n requests."""
-    server.fail(503, times=2, retry_after=0.001)
-    assert AIFS().complete("Hello").text
-    assert len(server.requests) == 3
+    """A fault that passes is tried again by the transport alone: n attempts are n requests, of streams as well."""
+    llm, hello = AIFS(), [ChatMessage("Hello")]
+
+    async def astreamed() -> Any:
+        return [part async for part in await llm.astream_chat(hello)][-1].message.content
+
+    ways: list[Callable[[], Any]] = [
+        lambda: llm.complete("Hello").text,
+        lambda: list(llm.stream_chat(hello))[-1].message.content,
+        lambda: asyncio.run(llm.achat(hello)).message.content,
+        lambda: asyncio.run(astreamed()),
+    ]
+    for count, way in enumerate(ways, 1):
+        server.fail(503, times=2, retry_after=0.001)
+        assert way()
+        assert len(server.requests) == 3 * count
 
 
 @pytest.mark.usefixtures("environment")
@@ -122,6 +136,30 @@ def test_the_window_is_the_models() -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_every_chat_model_has_a_window(server: Emulator) -> None:
+    """Each chat model that the service lists has a window of its own; one that nobody knows is given 32,000 tokens."""
+    cards = [card for card in Vision(base_url=server.base_url, api_key=server.api_key).models() if card.kind == "chat"]
+    assert len(cards) > 10
+    for card in cards:
+        assert card.context_window
+        assert AIFS(card.name).metadata.context_window == card.context_window
+    assert AIFS("llama-9-vision").metadata.context_window == 32_000
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("size", ["auto", 500])
+def test_pictures_are_those_of_the_engine(server: Emulator, size: Any) -> None:
+    """What the model is sent of a picture is to the byte what `Vision.read` sends for a question of that size."""
+    photo = saved(noise(1600, 1200), "JPEG", quality=90)
+    task = Task.ask("What is this?")
+    Vision(base_url=server.base_url, api_key=server.api_key).read(photo, task if size == "auto" else task.sized(size))
+    AIFS(image_size=size).chat([ChatMessage(blocks=[ImageBlock(image=photo)])])
+    read, chatted = (request.images for request in server.requests)
+    assert read == chatted
+    assert max(opened(chatted[0][1]).size) == (500 if size == 500 else max(opened(read[0][1]).size))
+
+
+@pytest.mark.usefixtures("environment")
 def test_arguments_are_checked(server: Emulator) -> None:
     """Misspelt arguments are TypeErrors, both names of the address together, too; residency is kept."""
     with pytest.raises(TypeError, match="temprature"):
@@ -129,6 +167,14 @@ def test_arguments_are_checked(server: Emulator) -> None:
     with pytest.raises(TypeError, match="not both"):
         AIFS(base_url=server.base_url, api_base=server.base_url)
     assert AIFS(api_base=server.base_url).complete("Hello").text
+    no_name: Any = None
+    with pytest.raises(TypeError, match="name of a model, not None"):
+        AIFS(no_name)
+    sizes: list[Any] = [-4, 0, 7, True, "big", 3.5, None]
+    for size in sizes:
+        with pytest.raises(SettingsError, match=f"image_size={size!r}.*original"):
+            AIFS(image_size=size)
+    assert [AIFS(image_size=size).image_size for size in ("auto", "original", 8)] == ["auto", "original", 8]
     with pytest.raises(TypeError, match="modle"):
         AIFSEmbedding(modle="x")
     with pytest.raises(ResidencyError):

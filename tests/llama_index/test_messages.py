@@ -340,6 +340,23 @@ def test_pictures_are_prepared_off_the_event_loop(server: Emulator) -> None:
     assert server.requests
 
 
+def test_other_documents_are_looked_at_once(server: Emulator) -> None:
+    """Whether a document is a picture is found out off the loop, and not again when the request is written."""
+    readers: list[bool] = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            readers.append(threading.current_thread() is threading.main_thread())
+            return super().read(size)
+
+    letter = DocumentBlock(data=Watched(b"PK\x03\x04...."), document_mimetype=WORD, title="letter")
+    readers.clear()
+    with pytest.raises(BadRequestError, match="unknown part type"):
+        asyncio.run(AIFS().achat(asked(letter, ImageBlock(image=PNG))))
+    assert readers == [False, True]  # looked at, and written into the request
+    assert len(server.requests[0].images) == 0
+
+
 PICTURES: dict[str, Callable[[pathlib.Path], Any]] = {
     "ImageBlock": lambda _: ImageBlock(image=PNG),
     "ImageDocument": lambda _: ImageDocument(image=base64.b64encode(PNG).decode()),
