@@ -123,11 +123,11 @@ class Jail:
     # -- Opening -------------------------------------------------------------------------------------------------
 
     def _entries(self, parts: tuple[str, ...]) -> list[tuple[str, os.stat_result]]:
-        """What is in a folder, links left out, by name."""
+        """What is in a folder, by name; links are not followed."""
         shown = "/".join(parts)
         with self._opened(shown, parts, folder=True) as here, os.scandir(here) as entries:
             known = [(entry.name, state) for entry in entries if (state := _state(entry)) is not None]
-        return sorted((name, state) for name, state in known if not stat.S_ISLNK(state.st_mode))
+        return sorted(known)
 
     @contextmanager
     def _opened(self, path: object, parts: tuple[str, ...], *, folder: bool) -> Iterator[Any]:
@@ -141,7 +141,7 @@ class Jail:
             finally:
                 if isinstance(file, int):
                     os.close(file)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ImageNotFoundError(shown_path(path), _NOT_THERE) from error
         except (OSError, ValueError) as error:
             raise ImageAccessError(shown_path(path), getattr(error, "strerror", None) or str(error)) from error
