@@ -42,6 +42,8 @@ class Verdict:
         remedy: what is worth trying once more: just "again", with more "room" for the answer, at another
             "temperature", as a "repair" of the data; "" where nothing is.
         silent: whether the model said nothing at all, not even that there is nothing.
+        doubted: characters of what makes it a refusal, or an empty page, by its words alone: they may stand on the
+            picture; 0 where there is no doubt.
     """
 
     status: Status
@@ -50,15 +52,17 @@ class Verdict:
     reason: str = ""
     remedy: Remedy = ""
     silent: bool = False
+    doubted: int = 0
 
 
-def judge(answer: Any, task: Task, *, blank: bool = False, before: str = "") -> Verdict:
+def judge(answer: Any, task: Task, *, blank: bool = False, printed: bool = False, before: str = "") -> Verdict:
     """The verdict on the JSON of a chat completion.
 
     Args:
         answer: the JSON.
         task: what was asked.
         blank: whether there is next to nothing on the picture.
+        printed: whether about as much is printed there as the model said, so that whatever it said may stand there.
         before: what was answered when this was asked before, and seemed to run in circles.
 
     Raises:
@@ -72,9 +76,7 @@ def judge(answer: Any, task: Task, *, blank: bool = False, before: str = "") -> 
             raise UnexpectedAnswerError(f"The model answered without a text; its message has {_names(message)}")
         if task.schema is not None:
             return _typed(text, task, blank=blank)
-        status, reason = _said(text, task, blank=blank)
-    if status == "empty":
-        return Verdict(status="empty", text="", remedy="" if text else "again", silent=not text)
+        return _said(text, task, blank=blank, printed=printed)
     return Verdict(status=status, text=text or "", reason=reason, remedy=remedy)
 
 
@@ -114,20 +116,23 @@ def _stopped(
     return "ok", "", ""
 
 
-def _said(text: str, task: Task, *, blank: bool) -> tuple[Status, str]:
+def _said(text: str, task: Task, *, blank: bool, printed: bool) -> Verdict:
     """What a finished text is worth."""
     bare = text.strip("\"'`*. \n").lower()
-    if not bare or bare == NO_TEXT or (task.transcribes and says_no_text(text)):
+    in_words = task.transcribes and not printed and says_no_text(text)
+    if not bare or bare == NO_TEXT or in_words:
         # A blank page is a fact only where the task says what to answer to one.
         if NO_TEXT in task.prompt:
-            return "empty", ""
+            return Verdict(
+                status="empty", text="", remedy="" if text else "again", silent=not text, doubted=len(text) * in_words
+            )
         if not bare:
             raise UnexpectedAnswerError("The model answered with nothing")
-    if is_refusal(text, transcribed=task.transcribes):
-        return "refused", text
+    if not (task.transcribes and printed) and is_refusal(text):
+        return Verdict(status="refused", text=text, reason=text, doubted=len(text) * task.transcribes)
     if blank and len(text) > _MOST_OF_NOTHING[task.transcribes]:
-        return "invented", f"{len(text)} characters were said of a page that is blank"
-    return "ok", ""
+        return Verdict(status="invented", text=text, reason=f"{len(text)} characters were said of a page that is blank")
+    return Verdict(status="ok", text=text)
 
 
 def _typed(text: str, task: Task, *, blank: bool) -> Verdict:

@@ -45,6 +45,9 @@ _TEMPERATURES = (
     0.3,
     0.8,
 )  # for an answer that ran in circles, one after the other (olmOCR's ladder goes from 0.1 to 1)
+_AS_MUCH = (
+    0.5  # of what was said is printed on the picture at least, and at most twice as much, where it may stand there
+)
 _PRINTED = 40  # letters that a picture seems to have, of which no model may say nothing at all
 _OUTAGE = 10.0  # seconds for which everything may fail before the model that stands in is asked
 _SIMPLER: dict[Form, Form] = {"schema": "object", "object": "prompt"}
@@ -198,6 +201,10 @@ class Interview:
             before = self._best.text if self._best else ""
             verdict = judge(answer, self._task, before=before)
         data, on_cpu = self._image.data, asyncio.get_running_loop().run_in_executor
+        if data and verdict.doubted:
+            printed = await on_cpu(home().cpu, letters_on, data)
+            if _AS_MUCH * verdict.doubted < printed < verdict.doubted / _AS_MUCH:
+                return judge(answer, self._task, printed=True, before=before)
         if data and verdict.silent and await on_cpu(home().cpu, letters_on, data) > _PRINTED:
             raise UnexpectedAnswerError("The model answered with nothing, though there is print on the picture")
         if data and says_much(verdict, self._task) and await on_cpu(home().cpu, looks_blank, data):

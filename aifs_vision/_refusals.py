@@ -29,41 +29,41 @@ _REFUSALS = [
     (re.compile(r"\bd\u00e9sol\u00e9e?\b"), re.compile(r"\bje ne (?:peux|suis)\b")),
     (re.compile(r"\u62b1\u6b49|\u5bf9\u4e0d\u8d77"), re.compile(r"\u65e0\u6cd5|\u4e0d\u80fd")),
 ]
-# A transcription may well read "I can't answer the phone": there a refusal speaks of the picture, or of what was asked.
-_OF_THE_TASK = re.compile(
-    r"\b(?:images?|pictures?|photos?|attachments?|bild\w*|foto\w*|datei\w*|imagen|foto|images?)\b"
-    r"|\b(?:assist|help|comply|fulfil+|continue)(?: you)?(?: (?:with|on))?(?: (?:that|this|your|the)(?: request)?)?\W*$"
-    r"|\b(?:assist|help|comply|fulfil+)(?: you)?(?: with)? (?:that|this|your)\b|\brequests?\b|\btranscri\w+"
-    r"|\b(?:dabei|damit|hierbei|anfrage)\b|\bno puedo ayudar|\bvous aider|\u65e0\u6cd5|\u4e0d\u80fd"
-)
-# No picture came, or none can be opened: nobody's text begins so, but that of a model which was shown nothing.
+# No picture came, none can be opened, or it is not to be read: what models say who were shown none, or will not.
 _NO_IMAGE = re.compile(
     r"\b(?:no|not? any) (?:image|picture|photo|file|attachment|document)s? (?:was|were|has been|have been) "
     r"(?:attached|provided|uploaded|included|shared|sent|received)"
+    r"|\b(?:you )?(?:haven't|have not|didn't|did not) (?:yet )?(?:attach|provide|upload|include|share|send)\w*"
+    r" (?:an|any|the|your) (?:image|picture|photo|file|attachment)"
+    r"|\bplease (?:provide|upload|attach|share|send)(?: me)? (?:the|an|your) (?:image|picture|photo)\b"
+    r"|\b(?:image|picture|photo) is too (?:blurry|small|dark|unclear|low)\b"
     r"|\bi (?:do not|don't|cannot|can't) (?:currently )?see (?:an|any|the|your) (?:attached )?(?:image|picture|photo)"
-    r"|\bi (?:do not|don't) have the (?:ability|capability) to (?:view|see|read|process|access)"
+    r"|\bi (?:do not|don't) have the (?:ability|capability) to (?:view|see|read|process|access) "
     r"|\bunable to (?:process|view|open|load|read|access|see) (?:the|this|that|your|any) (?:image|picture|photo)"
+    r"|\bi (?:must|have to) decline\b|\bi can(?:no|')t (?:do that|reproduce)\b|\bi cannot (?:do that|reproduce)\b"
     r"|\bes wurde kein (?:bild|foto|dokument) (?:bereitgestellt|angeh\u00e4ngt|hochgeladen|\u00fcbermittelt|mitgesch)"
+    r"|\bist kein (?:bild|foto) angeh\u00e4ngt|\bich sehe kein (?:bild|foto)\b"
+    r"|\bich bin (?:leider )?nicht in der lage\b|\bno puedo procesar\b|\u65e0\u6cd5(?:\u67e5\u770b|\u8bc6\u522b)"
 )
 _NO_TEXT = re.compile(
     r"(?:there is|there's|i (?:can )?see|the (?:image|page) (?:contains|has)) no (?:\w+ )?text\b.{0,40}"
+    r"|the (?:image|page|picture) (?:does not|doesn't) (?:contain|have|show) any (?:\w+ )?text\b.{0,40}"
+    r"|no (?:\w+ )?text(?: (?:found|detected|visible|present|in (?:the|this) (?:image|picture)))?\W*"
+    r"|(?:das bild enth\u00e4lt |es gibt |auf dem bild ist )?kein(?:en)? (?:\w+ )?text"
+    r"(?: (?:vorhanden|gefunden|erkennbar))?\W*"
 )
 
 
-def is_refusal(text: str, *, transcribed: bool = False) -> bool:
-    """Whether a text is a refusal in words, in one of the languages in which models mostly put it.
+def is_refusal(text: str) -> bool:
+    """Whether a text may be a refusal in words, in one of the languages in which models mostly put it.
 
-    Args:
-        text: what the model said.
-        transcribed: whether it was asked for the text that stands in a picture, which may be any text.
+    A letter or a chat may say the same; how much is printed on the picture tells which of the two it is.
     """
     if len(text) >= _LONGEST:
         return False
     said = text.lower().replace("\u2019", "'")
     if (nothing := _NO_IMAGE.search(said)) is not None and nothing.start() < _SOON:
         return True
-    if transcribed and not _OF_THE_TASK.search(said):
-        return False
     for speaks, what in _REFUSALS:
         spoken = speaks.search(said)
         if spoken is not None and spoken.start() < _SOON and what.search(said, spoken.start()):

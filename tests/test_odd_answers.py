@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def client(**options: Any) -> Vision:
 def page(*lines: str) -> bytes:
     """A white page with these lines of print."""
     sheet = Image.new("L", (1000, 700), 255)
-    for number, line in enumerate(lines):
+    for number, line in enumerate(part for given in lines for part in textwrap.wrap(given, 55)):
         ImageDraw.Draw(sheet).text((60, 60 + 50 * number), line, 0, ImageFont.load_default(30))
     return saved(sheet)
 
@@ -54,6 +55,16 @@ TEXTS = [
     "Ich kann morgen nicht arbeiten, ich bin krank.",
     "I am unable to attend on Monday. Please provide another date.",
     "No image available",
+    "Hey, I can't see the picture you sent",
+    "I can't help you with that, sorry. Ask Peter!",
+    "Leider kann ich Ihnen dabei nicht weiterhelfen. Bitte wenden Sie sich an Frau Schulz.",
+    "Out of office: I cannot answer your request until Monday.",
+    "Error: No file was uploaded.",
+    "Claim 4711: no photo was attached.",
+    "Ich kann das Foto leider nicht sehen",
+    "I do not have the ability to process refunds.",
+    "I see no text messages from him.",
+    "There is no text on the back of this receipt",
     "Wir können Ihnen dabei leider nicht helfen, da das Gerät älter als zwei Jahre ist.",
 ]
 REFUSALS = [
@@ -66,6 +77,17 @@ REFUSALS = [
     "Es wurde kein Bild bereitgestellt.",
     "Unable to process the image.",
     "Dabei kann ich leider nicht helfen.",
+    "It looks like you haven't uploaded an image. Please provide the image.",
+    "Please provide the image you would like me to transcribe.",
+    "The image is too blurry to read.",
+    "I can't reproduce the text from this image verbatim because it may be copyrighted.",
+    "I must decline this request.",
+    "Sorry, I can't do that.",
+    "Ich sehe kein Bild. Bitte lade es hoch.",
+    "Ich bin nicht in der Lage, Bilder zu verarbeiten.",
+    "Leider ist kein Bild angehängt.",
+    "我无法查看图片。",
+    "Lo siento, pero no puedo procesar imágenes.",
 ]
 
 
@@ -77,8 +99,25 @@ def test_a_page_may_say_what_it_likes(text: str) -> None:
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_model_that_speaks_of_its_task_refuses(text: str) -> None:
-    """What speaks of the picture, of its absence or of what was asked is a refusal, and kept in no cache."""
-    assert said(text)[0].status == "refused"
+    """What speaks of the picture, of its absence or of what was asked is a refusal, where something else is printed."""
+    for picture in (PNG, page(*["A whole page of print, which says other things than that."] * 11)):
+        assert said(text, picture)[0].status == "refused"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The image does not contain any text.",
+        "No text found.",
+        "There is no visible text in this image.",
+        "Das Bild enthält keinen Text.",
+        "Kein Text.",
+    ],
+)
+def test_an_empty_page_in_words_is_an_empty_page(text: str) -> None:
+    """A model that says in its own words that there is nothing to be read has read an empty page."""
+    reading, _ = said(text)
+    assert (reading.status, reading.text) == ("empty", "")
 
 
 def test_nothing_at_all_is_no_empty_page_where_there_is_print() -> None:
