@@ -147,7 +147,6 @@ def test_a_virtual_clock_does_not_stand_still() -> None:
 
 def test_one_items_hint_is_its_own() -> None:
     """A picture that always meets a 503 with `Retry-After` makes nobody else wait."""
-
     good: list[float] = []
 
     async def answered(request: httpx.Request) -> httpx.Response:
@@ -198,8 +197,8 @@ def test_what_was_refused_is_not_booked_when_a_read_is_left() -> None:
 
     async def leave(vision: Vision) -> None:
         reading = asyncio.create_task(vision.aread(PNG, "caption"))
-        while refusing.statuses[429] < 3:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the service lives on another loop, in another time
+        while refusing.statuses[429] < 3:  # noqa: ASYNC110 - the service lives on another loop, in another time
+            await asyncio.sleep(0)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 
