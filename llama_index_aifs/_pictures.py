@@ -114,7 +114,7 @@ class Sight:
             return [block]
         source = _source_of(block)
         if source is None:
-            return [block]
+            return [_held(block)]
         images = prepare_images(source, self.card, size=self.size, frames=self.frames)
         detail = None if isinstance(block, DocumentBlock) else block.detail
         labelled: list[Block] = []
@@ -222,6 +222,13 @@ def _read(data: Any) -> bytes:
     data.seek(0)  # it was read at the turn before
     read: bytes = data.read()
     return read
+
+
+def _held(block: Block) -> Block:
+    """A document whose data are at hand: LlamaIndex sends none of a file object."""
+    if not isinstance(block, DocumentBlock) or not isinstance(block.data, io.IOBase):
+        return block
+    return DocumentBlock(data=_read(block.data), title=block.title, document_mimetype=block.document_mimetype)
 
 
 def readable(block: Block) -> Block:
