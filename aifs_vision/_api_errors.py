@@ -51,7 +51,7 @@ class APIError(AIFSError):
     def __init__(
         self, what: str, *, detail: str = "", status: int | None = None, request_id: str | None = None
     ) -> None:
-        words = f": {detail}" if detail else ""
+        words = f": {detail.rstrip('. ')}" if detail else ""
         number = f" (request {request_id})" if request_id else ""
         super().__init__(f"{what}{words}{number}.{' ' if self.remedy else ''}{self.remedy}")
         self.detail, self.status, self.request_id, self.code = detail, status, request_id, ""

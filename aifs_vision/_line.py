@@ -119,7 +119,7 @@ class Line:
             Shut: nobody is let in for longer than the item endures.
         """
         if not self._waiting and not self.governor.wait(cost):
-            return self.governor.take(cost)
+            return self._let_in(turn, cost)
         permit: asyncio.Future[Permit] = self._loop.create_future()
         heapq.heappush(self._waiting, _Waiting((turn.number, next(self._numbers)), cost, turn, permit))
         begun, held_back = self._loop.time(), self.governor.in_flight < self.governor.limits.in_flight
@@ -184,6 +184,10 @@ class Line:
             seen = self._turns
             await asyncio.sleep(_QUIET)
 
+    def _let_in(self, turn: Turn, cost: Cost) -> Permit:
+        turn.tries += self.governor.shut
+        return self.governor.take(cost)
+
     def _leave(self, items: int) -> None:
         self._active -= items
         if self._active:
@@ -222,8 +226,7 @@ class Line:
                     if wait < math.inf:
                         self._timer = self._loop.call_later(wait, self._let_go)
                     return
-                first.turn.tries += self.governor.shut
-                first.permit.set_result(self.governor.take(first.cost))
+                first.permit.set_result(self._let_in(first.turn, first.cost))
             if first is self._waiting[0]:
                 heapq.heappop(self._waiting)
             else:
