@@ -54,10 +54,11 @@ class AIFS(Completions, TypedAnswers):
     - Requests are paced and retried by the same authority as those of `aifs_vision.Vision`, so `max_retries` is taken
       for the sake of code that gives it, and changes nothing. It may be used from any number of event loops.
     - Pictures are told by their first bytes, and sent upright, without metadata, and no larger than the model sees.
-      Videos are sent as frames, PDF documents as pages. None is lost: those in tool, system and assistant messages move
-      into the user turn that follows, and are named at both places. Events of chats hold none of their bytes.
-    - Every tool call of a streamed delta arrives. Usage and `finish_reason` are in `additional_kwargs`, of streams and
-      of structured answers, too.
+      Videos are sent as frames, PDF documents as pages, plain text and CSV as text. None is lost: those in tool, system
+      and assistant messages move into the user turn that follows, and are named at both places. Events of chats hold
+      none of their bytes.
+    - Every tool call of a streamed delta arrives, with an id; one whose arguments are damaged is an error. Usage and
+      `finish_reason` are in `additional_kwargs`, of streams and of structured answers, too.
     - Structured answers may be fenced or wrapped in words; one that is cut off is an error, which keeps its text.
     - `queue=True` sends to the queue, which does not stream: streams come in one piece.
     - No choice, no text, HTML with status 200, or a stream that ends too early are errors of `aifs_vision`, as are no
