@@ -159,6 +159,41 @@ def test_failing_captions_do_not_end_the_run(server: Emulator, fault: int) -> No
         assert any("shown earlier" in text for text in texts(server.requests[-1]))
 
 
+class Broken:
+    """A cache that nobody can reach."""
+
+    def get(self, _: str) -> str | None:
+        """Nothing, ever."""
+        raise OSError("out of reach")
+
+    def put(self, _: str, __: str) -> None:
+        """Nothing, either."""
+        raise OSError("out of reach")
+
+
+def test_a_caption_that_fails_leaves_the_others(server: Emulator) -> None:
+    """One picture whose caption is no result, or refused, has the plain words, and the others their captions."""
+
+    def reply(asked: ChatRequest) -> dict[str, Any]:
+        width = asked.images[0].picture.width  # type: ignore[union-attr]
+        return {"content": f"{width} px", **({"finish_reason": "content_filter"} if width == 41 else {})}
+
+    with Emulator(ocr=False, reply=reply) as other:
+        other.fail(400)
+        middleware = ImageBudgetMiddleware(max_images=1, vision=Vision(**settings(other)))
+        agent(server, middleware).invoke({"messages": history(5)})
+        told = [text for text in texts(server.requests[-1]) if text.startswith("[picture")]
+    assert sum("shown earlier" in text for text in told) == 2
+    assert "41 px" not in str(told)
+
+
+def test_a_cache_that_fails_does_not_end_the_run(server: Emulator) -> None:
+    """Whatever is wrong with the captions, the model is asked."""
+    middleware = ImageBudgetMiddleware(max_images=1, vision=Vision(**settings(server), cache=Broken()))
+    agent(server, middleware).invoke({"messages": history(2)})
+    assert any(text.startswith("[picture 1") for text in texts(chats(server)[-1]))
+
+
 def test_pictures_of_tools_count(server: Emulator) -> None:
     """A picture in a tool's result is one like others, and its place says which tool has shown it."""
     messages = [
