@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
@@ -89,6 +90,16 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
+@pytest.fixture
+def _closed_loop() -> Iterator[None]:
+    """LlamaIndex's synchronous engines make an event loop where a thread has none, and leave it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
 def elsewhere(script: str, *arguments: object) -> None:
     """Runs a script in another process, with the environment of this one."""
     code = inspect.cleandoc(script)
@@ -131,6 +142,7 @@ def test_an_index_of_langchain_answers_with_pictures_in_another_process(looking:
     assert answer.text == "I see no picture."
 
 
+@pytest.mark.usefixtures("_closed_loop")
 def test_an_index_of_llama_index_answers_with_pictures_in_another_process(looking: Emulator, scans: Path) -> None:
     """The page that was read there is found again here, and the answer is only in its pixels."""
     elsewhere(INDEX, scans, scans.parent / "index")

@@ -187,6 +187,17 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
         yield server
 
 
+@pytest.fixture
+def _closed_loop() -> Iterator[None]:
+    """LlamaIndex's synchronous engines make an event loop where a thread has none, and leave it open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("_closed_loop")
 @pytest.mark.parametrize("calls", ["sync", "async"])
 def test_an_answer_from_the_picture_of_a_page(calls: str, looking: Emulator) -> None:
     """A query engine shows the page that was found, tells where it is from, and cites it."""
