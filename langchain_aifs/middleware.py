@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
-from aifs_vision import AIFSError, ImageError, SettingsError, SourcePages, Vision, model_card
+from aifs_vision import ImageError, SettingsError, SourcePages, Vision, model_card
 from langchain_aifs._conversation import Shown, shown_in
 from langchain_aifs._counting import message_tokens
 from langchain_aifs._sendable import Eyes
@@ -21,7 +20,7 @@ except ImportError as error:
     raise ImportError("ImageBudgetMiddleware needs LangChain's agents: pip install 'langchain>=1.0'") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from langchain.agents.middleware import ModelRequest, ModelResponse
 
@@ -92,9 +91,8 @@ class ImageBudgetMiddleware(AgentMiddleware):
     ) -> ModelResponse[Any]:
         """Sends the request with the pictures that are within the budget."""
         over = self._over(request.messages)
-        with self._captioning(over) as readings:
-            for reading in readings or ():
-                self._captions.learn(reading)
+        for reading in self._missing(over) or ():
+            self._captions.learn(reading)
         return handler(self._lighter(request, over))
 
     async def awrap_model_call(
@@ -102,29 +100,26 @@ class ImageBudgetMiddleware(AgentMiddleware):
     ) -> ModelResponse[Any]:
         """The asynchronous twin of `wrap_model_call`."""
         over = self._over(request.messages)
-        with self._captioning(over) as readings:
-            if readings is not None:
-                async for reading in readings:
-                    self._captions.learn(reading)
+        if readings := self._missing(over):
+            async for reading in readings:
+                self._captions.learn(reading)
         return await handler(self._lighter(request, over))
 
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Takes pictures beyond the budget out of the state, where that is asked for."""
         del runtime
         over = self._over(state["messages"]) if self._edits_state else []
-        with self._captioning(over) as readings:
-            for reading in readings or ():
-                self._captions.learn(reading)
+        for reading in self._missing(over) or ():
+            self._captions.learn(reading)
         return self._update(state["messages"], over)
 
     async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """The asynchronous twin of `before_model`."""
         del runtime
         over = self._over(state["messages"]) if self._edits_state else []
-        with self._captioning(over) as readings:
-            if readings is not None:
-                async for reading in readings:
-                    self._captions.learn(reading)
+        if readings := self._missing(over):
+            async for reading in readings:
+                self._captions.learn(reading)
         return self._update(state["messages"], over)
 
     # -- The budget ----------------------------------------------------------------------------------------------
@@ -146,12 +141,10 @@ class ImageBudgetMiddleware(AgentMiddleware):
         except ImageError:
             return 0  # whoever sends it says what is wrong with it
 
-    @contextmanager
-    def _captioning(self, over: Sequence[Shown]) -> Iterator[Run | None]:
-        """The captions that are missing, to be read in this context; whatever fails in it leaves them out."""
-        with suppress(AIFSError):
-            missing = self._captions.missing(over)
-            yield self._vision.read_many(missing, "caption", on_error="keep") if self._vision and missing else None
+    def _missing(self, over: Sequence[Shown]) -> Run | None:
+        """A run over the pictures whose captions are missing; what fails in it is kept, and raises nothing."""
+        missing = self._captions.missing(over)
+        return self._vision.read_many(missing, "caption", on_error="keep") if self._vision and missing else None
 
     def _lighter(self, request: ModelRequest[Any], over: Sequence[Shown]) -> ModelRequest[Any]:
         if not over:
