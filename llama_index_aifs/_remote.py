@@ -7,7 +7,15 @@ import posixpath
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision import IMAGE_SUFFIXES, READABLE_SUFFIXES, ImageNotFoundError, is_source
+from aifs_vision import (
+    IMAGE_SUFFIXES,
+    READABLE_SUFFIXES,
+    AIFSError,
+    ImageAccessError,
+    ImageError,
+    ImageNotFoundError,
+    is_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,10 +24,21 @@ if TYPE_CHECKING:
 
     from aifs_vision import Source
 
-__all__ = ["RemoteFile", "opened_on"]
+__all__ = ["Lost", "checked", "opened_on", "source_on"]
 
 
-class RemoteFile:
+class Lost:
+    """A file that cannot be read, for a reason that is known before it is its turn."""
+
+    def __init__(self, error: ImageError) -> None:
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - of files
+        """Raises the reason."""
+        raise self._error
+
+
+class _RemoteFile:
     """A file of an fsspec file system, opened when it is its turn; its trouble is its own image's error."""
 
     def __init__(self, fs: AbstractFileSystem, path: str) -> None:
@@ -27,13 +46,30 @@ class RemoteFile:
         self._file: Any = None
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, at most so many."""
-        if self._file is None:
-            self._file = self._fs.open(self._path, "rb")
-        data: bytes = self._file.read(size)
-        if not data or size < 0:
-            self._file.close()
+        """The next bytes, at most so many. Raises ImageError where the file system does not give them."""
+        try:
+            if self._file is None:
+                self._file = self._fs.open(self._path, "rb")
+            data: bytes = self._file.read(size)
+            if not data or size < 0:
+                self._file.close()
+        except Exception as error:
+            raise _trouble(self._path, error) from error
         return data
+
+
+def checked(fs: AbstractFileSystem | None) -> AbstractFileSystem | None:
+    """The same. Raises TypeError where it is no file system, such as the name of one."""
+    if fs is not None and not hasattr(fs, "open"):
+        raise TypeError(f"fs={fs!r} is no file system; give one, such as fsspec.filesystem('memory')")
+    return fs
+
+
+def source_on(fs: AbstractFileSystem | None, place: str) -> Source:
+    """A path as a file of `fs`; an http(s) URL, which the service opens, as it is, unless `fs` is the one for URLs."""
+    if fs is None or _is_address(fs, place):
+        return place
+    return place, _RemoteFile(fs, place)
 
 
 def opened_on(fs: AbstractFileSystem, file: Source | Iterable[Source], glob: str) -> Iterator[Any]:
@@ -41,18 +77,51 @@ def opened_on(fs: AbstractFileSystem, file: Source | Iterable[Source], glob: str
 
     Raises:
         ImageNotFoundError: a lone path that does not exist, or a folder without images.
+        ImageAccessError: the file system does not say what a lone path is, or what is in a folder.
     """
     alone = is_source(file)
     for source in (file,) if alone else file:  # type: ignore[union-attr]
         path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-        if path is None:
+        if path is None or _is_address(fs, path):
             yield source
-        elif fs.isdir(path):
-            yield from ((each, RemoteFile(fs, each)) for each in _images_below(fs, path, glob))
-        elif alone and not fs.exists(path):
-            raise ImageNotFoundError(path)
+            continue
+        try:
+            found = _found(fs, path, glob, alone=alone)
+        except ImageError as error:
+            if alone:
+                raise
+            yield path, Lost(error)
         else:
-            yield path, RemoteFile(fs, path)
+            yield from ((each, _RemoteFile(fs, each)) for each in found)
+
+
+def _is_address(fs: AbstractFileSystem, path: str) -> bool:
+    if not path.startswith(("http://", "https://")):
+        return False
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not {"http", "https"} & set(protocols)
+
+
+def _found(fs: AbstractFileSystem, path: str, glob: str, *, alone: bool) -> list[str]:
+    """The files that a path stands for: itself, or the images of a folder."""
+    try:
+        found = _images_below(fs, path, glob) if fs.isdir(path) else [path]
+        missing = alone and found == [path] and not fs.exists(path)
+    except Exception as error:
+        raise _trouble(path, error) from error
+    if missing:
+        raise ImageNotFoundError(path)
+    return found
+
+
+def _trouble(path: str, error: Exception) -> ImageError:
+    """What a file system has raised, as the error of the image it was about: each has errors of its own."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return ImageNotFoundError(path)
+    reason = error.brief if isinstance(error, AIFSError) else str(error)
+    return ImageAccessError(path, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
 
 
 def _images_below(fs: AbstractFileSystem, folder: str, glob: str) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
+from llama_index.core.schema import BaseNode
 
-from aifs_vision import READABLE_SUFFIXES, Task, Vision, is_source, survey_images
+from aifs_vision import READABLE_SUFFIXES, Task, Vision, survey_images
+from llama_index_aifs._given import Given
 from llama_index_aifs._instrumentation import traced
+from llama_index_aifs._later import Later
 from llama_index_aifs._nodes import document, pending_document
-from llama_index_aifs._remote import opened_on
+from llama_index_aifs._remote import checked, opened_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -49,8 +50,13 @@ class AIFSImageReader(BasePydanticReader):
     With `task=None` nothing is read, and neither a key nor a request is needed: the Documents say which pages there
     are, with their digests, and `ImageToText` reads those in an `IngestionPipeline` that turn out to be new. Their
     ids are made of source and page, and they are equal for as long as the files are. Bytes travel inside of them,
-    paths do not; file objects and PIL images, which could not be found again, are a TypeError. (What
+    paths do not; file objects and PIL images, which could not be found again, are a TypeError. Of different bytes that
+    are given under one name, as uploads often are, the ids of all but the first are made of their digests, too, so
+    that none replaces another; where they come in changing order, give each a name of its own. (What
     `SimpleDirectoryReader` adds of a file's dates changes with them; `file_metadata=lambda path: {}` leaves it out.)
+
+    `source` is what was given: the signature of a presigned URL, too, goes into stores and, with `source`, to the
+    LLM, and a URL that is signed anew is another source. Give the bytes under a name of your own where that matters.
 
     Args:
         task: "caption", "ocr", "describe" (caption and all text), a Task, or None.
@@ -67,7 +73,8 @@ class AIFSImageReader(BasePydanticReader):
         TypeError: an unknown option, or options beside a `vision`.
     """
 
-    _vision: Vision | None = PrivateAttr()
+    _vision: Later[Vision] | None = PrivateAttr()
+    _model: str | None = PrivateAttr()
     _task: Task | None = PrivateAttr()
     _options: dict[str, Any] = PrivateAttr()
     _image_limits: ImageLimits | None = PrivateAttr()
@@ -86,15 +93,33 @@ class AIFSImageReader(BasePydanticReader):
         **vision_options: Any,
     ) -> None:
         super().__init__(is_remote=task is not None)
-        self._image_limits = vision_options.pop("image_limits", None) if task is None else None
+        image_limits = vision_options.pop("image_limits", None) if task is None else None
         if task is None and (vision is not None or vision_options):
             given = ", ".join(sorted(vision_options)) or "vision"
             raise TypeError(f"task=None asks no model, so {given} is of no use; give it to ImageToText(...)")
-        self._vision = None if task is None else Vision.of(vision, **vision_options)
-        self._task = None if task is None else Task.of(task)
-        self._options = {"on_error": on_error, "frames": frames, "glob": glob, "progress": progress}
-        self._turns = WeakKeyDictionary()
+        chosen = None if task is None else Vision.of(vision, **vision_options)
+        self._set(
+            vision=None if chosen is None else Later(chosen),
+            model=None if chosen is None else chosen.model,
+            task=None if task is None else Task.of(task),
+            image_limits=image_limits,
+            options={"on_error": on_error, "frames": frames, "glob": glob, "progress": progress},
+        )
         self._latest = self._run((), None)  # reads nothing: wrong arguments show now
+
+    def _set(
+        self,
+        *,
+        vision: Later[Vision] | None,
+        model: str | None,
+        task: Task | None,
+        image_limits: ImageLimits | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._vision, self._model, self._task = vision, model, task
+        self._image_limits, self._options = image_limits, options
+        self._turns = WeakKeyDictionary()
+        self._latest = survey_images(())
 
     @classmethod
     def class_name(cls) -> str:
@@ -104,7 +129,7 @@ class AIFSImageReader(BasePydanticReader):
     @property
     def vision(self) -> Vision | None:
         """The Vision that reads; None with `task=None`."""
-        return self._vision
+        return None if self._vision is None else self._vision.get()
 
     @property
     def task(self) -> Task | None:
@@ -120,7 +145,7 @@ class AIFSImageReader(BasePydanticReader):
         """What its Documents depend on, for logs and serialised pipelines; no key."""
         return {
             "class_name": self.class_name(),
-            "model": self._vision and self._vision.model,
+            "model": self._model,
             "task": self._task and self._task.name,
             "fingerprint": self._task and self._task.fingerprint,
             **self._options,
@@ -139,7 +164,7 @@ class AIFSImageReader(BasePydanticReader):
             extra_info: further metadata for every Document.
             fs: an fsspec file system that paths are opened on; None for the local one.
         """
-        given = _Given(file)
+        given = Given(file)
         with self._run(given.sources(self._task), fs) as run, self._watched(run) as read:
             for reading in run:
                 yield self._document(read(reading), extra_info, given)
@@ -161,6 +186,9 @@ class AIFSImageReader(BasePydanticReader):
     ) -> list[Document]:
         """The asynchronous twin of `load_data`; so many of them run at once, however many are called."""
         loop = asyncio.get_running_loop()
+        for other in list(self._turns):
+            if other.is_closed():  # which the semaphore that it is the key of would keep alive
+                self._turns.pop(other, None)
         turn = self._turns.setdefault(loop, asyncio.Semaphore(_SIDE_BY_SIDE))
         async with turn:
             return [document async for document in self.alazy_load_data(file, extra_info, fs)]
@@ -175,7 +203,7 @@ class AIFSImageReader(BasePydanticReader):
 
         (LlamaIndex's own readers differ: some give a coroutine of a list here, which would not be lazy.)
         """
-        given = _Given(file)
+        given = Given(file)
         async with self._run(given.sources(self._task), fs) as run:
             with self._watched(run) as read:
                 async for reading in run:
@@ -196,9 +224,10 @@ class AIFSImageReader(BasePydanticReader):
         return await vision.aestimate(*asked, frames=self._options["frames"], glob=self._options["glob"])
 
     def _asked(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> tuple[Vision, Any, Task]:
-        if self._vision is None or self._task is None:
+        vision = self.vision
+        if vision is None or self._task is None:
             raise TypeError("a reader with task=None sends nothing; ask ImageToText(...).estimate(documents)")
-        return self._vision, self._sources(file, fs), self._task
+        return vision, self._sources(file, fs), self._task
 
     def file_extractor(self) -> dict[str, BaseReader]:
         """This reader for every suffix it reads, as `SimpleDirectoryReader` wants it."""
@@ -206,68 +235,47 @@ class AIFSImageReader(BasePydanticReader):
 
     def _run(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Run:
         sources = self._sources(file, fs)
-        if self._vision is None or self._task is None:
+        vision = self.vision
+        if vision is None or self._task is None:
             return survey_images(sources, image_limits=self._image_limits, **self._options)
-        return self._vision.read_many(sources, self._task, **self._options)
+        return vision.read_many(sources, self._task, **self._options)
 
     def _sources(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Source | Iterable[Source]:
-        return file if fs is None else opened_on(fs, file, self._options["glob"])
+        if isinstance(file, BaseNode):
+            raise TypeError(f"{type(file).__name__} is a node, and no source: give it to ImageToText(...)")
+        return file if checked(fs) is None else opened_on(fs, file, self._options["glob"])
 
     @contextmanager
     def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
-        asked = ("", "") if self._vision is None or self._task is None else (self._vision.model, self._task.name)
         self._latest = run
-        with traced(self, run, *asked) as read:
+        with traced(self, run, self._model or "", "" if self._task is None else self._task.name) as read:
             yield read
 
-    def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: _Given) -> Document:
+    def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: Given) -> Document:
         if self._task is not None:
             return document(reading, extra_info)
-        return pending_document(reading, extra_info, given.bytes_of.get(reading.image_sha256 or ""))
+        picture, twin = given.picture_of(reading)
+        return pending_document(reading, extra_info, picture, twin=twin)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        yield "model", self._vision and self._vision.model
+        yield "model", self._model
         yield "task", self._task and self._task.name
         yield from self._options.items()
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the key: whoever unpickles it takes the key from its own environment."""
-        limits = {} if self._image_limits is None else {"image_limits": self._image_limits}
-        return {"task": self._task, "vision": self._vision, **limits, **self._options}
+        return {
+            "vision": self._vision,
+            "model": self._model,
+            "task": self._task,
+            "image_limits": self._image_limits,
+            "options": self._options,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        super().__init__(is_remote=state["task"] is not None)  # the Vision is made when it is needed
+        self._set(**state)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFSImageReader:
-        return type(self)(**self.__getstate__())
-
-
-class _Given:
-    """What a caller gave, and of that the bytes to which no path leads.
-
-    Attributes:
-        bytes_of: them, by their digest.
-    """
-
-    def __init__(self, file: Source | Iterable[Source]) -> None:
-        self._file = file
-        self.bytes_of: dict[str, bytes] = {}
-
-    def sources(self, task: Task | None) -> Source | Iterable[Source]:
-        """The same; where nothing is read yet, with the bytes kept."""
-        if task is not None:
-            return self._file
-        if is_source(self._file):
-            self._kept(self._file)
-            return self._file
-        return map(self._kept, self._file)  # type: ignore[arg-type]
-
-    def _kept(self, source: Any) -> Any:
-        data = source[1] if isinstance(source, tuple) else source
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            data = bytes(data)
-            self.bytes_of[hashlib.sha256(data).hexdigest()] = data
-        elif not isinstance(data, (str, os.PathLike)) or os.fspath(data)[:5].lower() == "data:":
-            what = "a data URI" if isinstance(data, str) else type(data).__name__
-            raise TypeError(f"task=None cannot refer to {what} later on; give a path, a URL or bytes")
-        return source
+        limits: dict[str, Any] = {} if self._image_limits is None else {"image_limits": self._image_limits}
+        return type(self)(task=self._task, vision=self.vision, **limits, **self._options)

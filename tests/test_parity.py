@@ -61,8 +61,9 @@ def of_chain(documents: Sequence[Any]) -> list[Any]:
 
 
 def of_index(documents: Sequence[Any]) -> list[Any]:
-    """Id, text and metadata of LlamaIndex's Documents and nodes."""
-    return [(document.id_, document.get_content(), document.metadata) for document in documents]
+    """Id, text and metadata of LlamaIndex's Documents and nodes, but for the mark of those still to be read."""
+    known = [{k: v for k, v in document.metadata.items() if k != "aifs_pending"} for document in documents]
+    return [(document.id_, document.get_content(), found) for document, found in zip(documents, known, strict=True)]
 
 
 def figures(report: RunReport) -> RunReport:

@@ -337,5 +337,6 @@ def test_copies_keep_the_settings(kind: Any) -> None:
     """A pickle or a deep copy asks the same model the same thing; only the key is taken from where it is opened."""
     first = kind(model="gpt-4.1", task=CAPTION.in_language("German"), on_error="keep", frames=3, api_key="another")
     for second in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):  # noqa: S301 - our own
-        assert second.to_dict() == first.to_dict()
+        known, copied = ({k: v for k, v in each.to_dict().items() if k != "answers"} for each in (first, second))
+        assert copied == known
         assert (second.vision.model, second.task) == ("gpt-4.1", first.task)

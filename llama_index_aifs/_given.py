@@ -1,0 +1,110 @@
+"""What a reader that reads nothing yet was given, and the bytes among it, to which no path leads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision import SourcePages, is_source
+from llama_index_aifs._held import held_picture, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llama_index.core.schema import MediaResource
+
+    from aifs_vision import Reading, Source, Task
+
+__all__ = ["Given"]
+
+
+@dataclass(kw_only=True, eq=False)
+class _Expected:
+    """A source whose pages are still to come.
+
+    Attributes:
+        name: what readings will call it; of a path, what their names may begin with.
+        digest: of bytes.
+        picture: these as LlamaIndex keeps them, the same for all pages.
+        twin: whether other bytes had the name before.
+        begun: whether a page has come.
+    """
+
+    name: str
+    digest: str | None = None
+    picture: MediaResource | None = None
+    twin: bool = False
+    begun: bool = False
+
+    def has(self, reading: Reading) -> bool:
+        """Whether this is what a reading is of; what is no picture has no digest, and one reading."""
+        if self.digest is None:
+            return reading.source == self.name or reading.source.startswith(self.name.rstrip(os.sep) + os.sep)
+        digest = reading.image_sha256
+        return reading.source == self.name and (digest == self.digest or (digest is None and not self.begun))
+
+
+class Given:
+    """What a caller gave, and the bytes in it for as long as pages of them come."""
+
+    def __init__(self, file: Source | Iterable[Source]) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._expected: deque[_Expected] = deque()
+        self._first: dict[str, str] = {}  # of each name the digest of the bytes that had it first
+
+    def sources(self, task: Task | None) -> Source | Iterable[Source]:
+        """The same; where nothing is read yet, with the bytes kept."""
+        if task is not None:
+            return self._file
+        if not is_source(self._file):
+            return map(self._kept, self._file)  # type: ignore[arg-type]
+        if isinstance(self._file, (str, os.PathLike)):
+            return self._kept(self._file)  # type: ignore[no-any-return]  # a lone path has rules of its own
+        return map(self._kept, (self._file,))  # hashed where the others are, and not on an event loop
+
+    def picture_of(self, reading: Reading) -> tuple[MediaResource | None, bool]:
+        """The bytes that a reading is of, where they were given as such, and whether others had their name before.
+
+        Readings come in the order of the sources, though some have none: this lets go of the bytes before them.
+        """
+        with self._lock:
+            found = next((at for at, expected in enumerate(self._expected) if expected.has(reading)), None)
+            if found is None:
+                return None, False
+            for _ in range(found):
+                self._expected.popleft()
+            expected = self._expected[0]
+        expected.begun = True
+        if expected.picture is not None:
+            expected.picture.mimetype = reading.mime_type
+        return expected.picture, expected.twin
+
+    def _kept(self, source: Any) -> Any:
+        inner = source
+        while isinstance(inner, SourcePages):
+            inner = inner.source
+        name, data = inner if isinstance(inner, tuple) else (None, inner)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._expect(self._of_bytes(name, bytes(data)))
+        elif isinstance(data, (str, os.PathLike)) and os.fspath(data)[:5].lower() != "data:":
+            self._expect(_Expected(name=os.fspath(data)))
+        else:
+            what = "a data URI" if isinstance(data, str) else type(data).__name__
+            raise TypeError(f"task=None cannot refer to {what} later on; give a path, a URL or bytes")
+        return source
+
+    def _of_bytes(self, name: str | None, data: bytes) -> _Expected:
+        digest, picture = hashlib.sha256(data).hexdigest(), held_picture(data)
+        if name is None:
+            return _Expected(name=f"sha256:{digest[:16]}", digest=digest, picture=picture)
+        twin = self._first.setdefault(name, digest) != digest
+        return _Expected(name=printable(name), digest=digest, picture=picture, twin=twin)
+
+    def _expect(self, expected: _Expected) -> None:
+        with self._lock:  # the sources are asked for in another thread
+            self._expected.append(expected)
