@@ -47,7 +47,12 @@ class VisualHit:
 
     def metadata(self) -> dict[str, str | int | float]:
         """Scalars for the metadata of documents and nodes, the same in every framework; an unknown page is left out."""
-        told = {"filename": self.filename, "modality": self.modality, "score": self.score, "store": self.store}
+        told: dict[str, str | int | float] = {
+            "filename": self.filename,
+            "modality": self.modality,
+            "score": self.score,
+            "store": self.store,
+        }
         return told if self.page is None else {**told, "page": self.page}
 
 

@@ -114,6 +114,7 @@ TRIALS = {
     "emulator": (CORE + EMULATOR, f"{FRAMEWORKS} openai"),
     "cli": (CORE + "import rich\n", f"{FRAMEWORKS} starlette"),
     "telemetry": (CORE + "import opentelemetry.trace\n", f"{FRAMEWORKS} starlette"),
+    "mcp": (CORE + "import mcp, aifs_vision.mcp_server\n", FRAMEWORKS),
     "heic": (CORE + HEIC, FRAMEWORKS),
     "pdf": (CORE + PDF, FRAMEWORKS),
     "video": (CORE + VIDEO, f"{FRAMEWORKS} numpy"),

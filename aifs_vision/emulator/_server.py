@@ -57,6 +57,7 @@ class LoopbackServer:
             app,
             http=connections.protocol(),
             ws="none",
+            loop="asyncio",  # the same on every machine, whatever else is installed
             lifespan="off",
             log_config=None,
             log_level="critical",  # a connection that breaks, or ends with the server, is what was asked for
