@@ -1,6 +1,7 @@
 """AI Foundation Services for LangChain: a chat model that sees, and loaders that turn images into Documents.
 
     from langchain_aifs import AIFSImageLoader, ChatAIFS, image_block
+    from langchain_core.messages import HumanMessage
 
     documents = AIFSImageLoader("examples/images", task="ocr").load()
     message = HumanMessage([{"type": "text", "text": "What is shown?"}, image_block("examples/images/chart.png")])
