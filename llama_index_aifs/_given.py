@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llama_index.core.schema import BaseNode
+
 from aifs_vision import SourcePages, is_source
 from llama_index_aifs._held import held_picture, printable
 
@@ -49,9 +51,11 @@ class _Expected:
 
 
 class Given:
-    """What a caller gave, and the bytes in it for as long as pages of them come."""
+    """What a caller gave, and the bytes in it for as long as pages of them come. A node is a TypeError."""
 
     def __init__(self, file: Source | Iterable[Source]) -> None:
+        if isinstance(file, BaseNode):  # it could be iterated, as pairs of names and values
+            raise TypeError(f"{type(file).__name__} is a node, and no source: give it to ImageToText(...)")
         self._file = file
         self._lock = threading.Lock()
         self._expected: deque[_Expected] = deque()
@@ -91,10 +95,10 @@ class Given:
         name, data = inner if isinstance(inner, tuple) else (None, inner)
         if isinstance(data, (bytes, bytearray, memoryview)):
             self._expect(self._of_bytes(name, bytes(data)))
-        elif isinstance(data, (str, os.PathLike)) and os.fspath(data)[:5].lower() != "data:":
-            self._expect(_Expected(name=os.fspath(data)))
+        elif name is None and isinstance(data, (str, os.PathLike)) and os.fspath(data)[:5].lower() != "data:":
+            self._expect(_Expected(name=printable(os.fspath(data))))
         else:
-            what = "a data URI" if isinstance(data, str) else type(data).__name__
+            what = "a data URI" if isinstance(data, str) and name is None else type(inner).__name__
             raise TypeError(f"task=None cannot refer to {what} later on; give a path, a URL or bytes")
         return source
 

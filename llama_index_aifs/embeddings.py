@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import PrivateAttr, SecretStr
 
-from aifs_vision import Limits, TextEmbedder, model_card
+from aifs_vision import Limits, SettingsError, TextEmbedder, model_card
 
 __all__ = ["AIFSEmbedding"]
+
+# The fields that the embedder is made of, under the names it has for them.
+_OF_EMBEDDER = {
+    "model_name": "model",
+    "embed_batch_size": "batch_size",
+    "base_url": "base_url",
+    "residency": "residency",
+    "plan": "plan",
+    "limits": "limits",
+    "timeout": "timeout",
+}
 
 
 class AIFSEmbedding(BaseEmbedding):
@@ -26,8 +37,11 @@ class AIFSEmbedding(BaseEmbedding):
         embed_batch_size, ...: as for LlamaIndex's `BaseEmbedding`; what is not known is a TypeError. Its
             `rate_limiter` is not needed: all requests of a process go through one governor for each model.
 
+    Fields may be assigned, as LlamaIndex's users do; what cannot be right is an error of the next request then. What
+    LlamaIndex's cache takes to be the same depends on the model alone, and that is all that `to_dict` has.
+
     Raises:
-        SettingsError: no key, or a setting that cannot be right.
+        SettingsError: no key, a model that makes no vectors, or a setting that cannot be right.
         ResidencyError: the model's region is unknown or not allowed.
     """
 
@@ -36,7 +50,8 @@ class AIFSEmbedding(BaseEmbedding):
     plan: str = "essential"
     limits: Limits | None = None
     timeout: float = 120.0
-    _embedder: TextEmbedder = PrivateAttr()
+    _key: SecretStr | None = PrivateAttr(default=None)
+    _made: tuple[dict[str, Any], TextEmbedder] | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -60,10 +75,26 @@ class AIFSEmbedding(BaseEmbedding):
             "limits": Limits(**limits) if isinstance(limits, Mapping) else limits,
             "timeout": timeout,
         }
-        embedder = TextEmbedder(model_name, batch_size=embed_batch_size, api_key=api_key, **kept)
-        kept |= {"base_url": embedder.base_url, "residency": embedder.residency}
         super().__init__(model_name=model_name, embed_batch_size=embed_batch_size, **kept, **kwargs)
-        self._embedder = embedder
+        self._key = None if api_key is None else SecretStr(api_key)
+        embedder = self._embedder()  # wrong settings show now
+        self.base_url, self.residency = embedder.base_url, embedder.residency
+        self._made = self._settings(), embedder
+
+    def _embedder(self) -> TextEmbedder:
+        """What asks the service, made anew where fields have been assigned since, and in pickles where it is needed."""
+        settings = self._settings()
+        if self._made is None or self._made[0] != settings:
+            card = model_card(self.model_name)
+            if card.known and card.kind != "embedding":
+                rule = f"its kind is {card.kind!r}, and it makes no vectors; the default makes some"
+                raise SettingsError.bad_number("model_name", self.model_name, rule)
+            key = None if self._key is None else self._key.get_secret_value()
+            self._made = settings, TextEmbedder(api_key=key, **settings)
+        return self._made[1]
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, field) for field, name in _OF_EMBEDDER.items()}
 
     @classmethod
     def class_name(cls) -> str:
@@ -75,25 +106,33 @@ class AIFSEmbedding(BaseEmbedding):
         """The width of the vectors, which stores such as PGVector want to know; None for a model nobody knows."""
         return model_card(self.model_name).dimensions
 
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
+        """What the vectors depend on: LlamaIndex's caches make their keys of it, and pay again where it differs."""
+        return {"class_name": self.class_name(), "model_name": self.model_name}
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the key and what holds locks: whoever unpickles it takes the key from its environment."""
         left = {"callback_manager", "rate_limiter"}
         return {name: getattr(self, name) for name in type(self).model_fields if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        super().__init__(**state)  # without a key that is no error yet: a pool waits for ever for who fails here
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFSEmbedding:
+        key = None if self._key is None else self._key.get_secret_value()
+        return type(self)(api_key=key, **{name: getattr(self, name) for name in type(self).model_fields})
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._embedder.embed([text])[0]
+        return self._embedder().embed([text])[0]
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
-        return (await self._embedder.aembed([text]))[0]
+        return (await self._embedder().aembed([text]))[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._embedder.embed(texts)
+        return self._embedder().embed(texts)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await self._embedder.aembed(texts)
+        return await self._embedder().aembed(texts)
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return self._get_text_embedding(query)

@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
-from llama_index.core.schema import BaseNode
 
 from aifs_vision import READABLE_SUFFIXES, Task, Vision, survey_images
 from llama_index_aifs._given import Given
@@ -227,7 +226,7 @@ class AIFSImageReader(BasePydanticReader):
         vision = self.vision
         if vision is None or self._task is None:
             raise TypeError("a reader with task=None sends nothing; ask ImageToText(...).estimate(documents)")
-        return vision, self._sources(file, fs), self._task
+        return vision, self._sources(Given(file).sources(self._task), fs), self._task
 
     def file_extractor(self) -> dict[str, BaseReader]:
         """This reader for every suffix it reads, as `SimpleDirectoryReader` wants it."""
@@ -241,8 +240,6 @@ class AIFSImageReader(BasePydanticReader):
         return vision.read_many(sources, self._task, **self._options)
 
     def _sources(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Source | Iterable[Source]:
-        if isinstance(file, BaseNode):
-            raise TypeError(f"{type(file).__name__} is a node, and no source: give it to ImageToText(...)")
         return file if checked(fs) is None else opened_on(fs, file, self._options["glob"])
 
     @contextmanager

@@ -179,6 +179,56 @@ def test_foreign_variables_change_nothing(server: Emulator, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("environment")
+def test_assigned_fields_count(server: Emulator) -> None:
+    """What is assigned is what is asked for: the vectors are of the model that the object names."""
+    embedding = AIFSEmbedding(api_key=server.api_key)
+    embedding.model_name, embedding.embed_batch_size = "jina-embeddings-v2-base-de", 2
+    assert len(embedding.get_text_embedding("a")) == 768
+    assert server.requests[-1].body["model"] == embedding.to_dict()["model_name"] == "jina-embeddings-v2-base-de"
+    server.clear()
+    embedding.get_text_embedding_batch(["a", "b", "c"])
+    assert sorted(len(request.body["input"]) for request in server.requests) == [1, 2]
+    embedding.plan = "golden"
+    with pytest.raises(SettingsError, match="golden"):
+        embedding.get_text_embedding("a")
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_the_key_of_a_cache_depends_on() -> None:
+    """Vectors are not paid for again because of another address, plan, limit, time-out or size of batches."""
+    known = AIFSEmbedding().to_dict()
+    others: list[dict[str, Any]] = [
+        {"timeout": 7},
+        {"limits": Limits()},
+        {"embed_batch_size": 3},
+        {"base_url": ADDRESS},
+        {"plan": "agentic"},
+        {"embeddings_cache": SimpleKVStore()},
+    ]
+    assert all(AIFSEmbedding(api_key="k", **other).to_dict() == known for other in others)
+    assert AIFSEmbedding("jina-embeddings-v2-base-de").to_dict() != known
+    assert AIFSEmbedding.from_dict(known).model_name == known["model_name"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_only_models_that_make_vectors() -> None:
+    """A chat model is refused when it is named, and one that nobody knows is not."""
+    with pytest.raises(SettingsError, match="no vectors"):
+        AIFSEmbedding("gpt-4.1")
+    assert AIFSEmbedding("brand-new-embedding").dimensions is None
+
+
+def test_a_pickle_opens_without_a_key(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no key, a pickle opens, says so when it is used, and works as soon as there is one."""
+    data = pickle.dumps(AIFSEmbedding(api_key=server.api_key, base_url=server.base_url))
+    embedding = pickle.loads(data)  # noqa: S301 - our own
+    with pytest.raises(SettingsError, match="AIFS_API_KEY"):
+        embedding.get_text_embedding("a")
+    monkeypatch.setenv("AIFS_API_KEY", server.api_key)
+    assert embedding.get_text_embedding("a")
+
+
+@pytest.mark.usefixtures("environment")
 def test_a_cache_of_embeddings(server: Emulator) -> None:
     """LlamaIndex's cache of embeddings works with it: what it has is not asked for."""
     embedding = AIFSEmbedding(embeddings_cache=SimpleKVStore())

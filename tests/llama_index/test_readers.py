@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
+import weakref
+import zipfile
 from base64 import b64decode, b64encode
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from llama_index.core import SimpleDirectoryReader
-from llama_index.core.schema import MetadataMode
+from llama_index.core.schema import ImageDocument, MetadataMode
 
 from aifs_vision import (
     CAPTION,
     READABLE_SUFFIXES,
+    ImageAccessError,
     ImageFormatError,
     ImageLimits,
     ImageNotFoundError,
     Limits,
     SettingsError,
+    SourcePages,
     Vision,
 )
 from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
 from tests.media import samples
-from tests.pictures import corners, saved
+from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +129,53 @@ def test_remote_file_systems(folder: Path, server: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("task", [None, "caption"])
+def test_trouble_of_a_file_system_is_its_images_own(tmp_path: Path, task: Any) -> None:
+    """Whatever a file system raises for one file is that file's error, and the others are read."""
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as packed:
+        for name in ("a.png", "b.png", "c.png"):
+            packed.writestr(name, saved(corners(61 + ord(name[0]), 40)))
+    whole = bytearray((tmp_path / "scans.zip").read_bytes())
+    whole[whole.find(b"b.png") + 60] ^= 255
+    (tmp_path / "scans.zip").write_bytes(whole)
+    reader = AIFSImageReader(task=task, on_error="keep")
+    documents = reader.load_data("", fs=fsspec.filesystem("zip", fo=str(tmp_path / "scans.zip")))
+    assert [document.metadata["status"] == "failed" for document in documents] == [False, True, False]
+    assert "b.png" in documents[1].metadata["error"]
+    if task is None:
+        steps = ImageToText(
+            task="caption", on_error="keep", fs=fsspec.filesystem("zip", fo=str(tmp_path / "scans.zip"))
+        )
+        assert [node.metadata["status"] for node in steps(documents)] == ["ok", "failed", "ok"]
+
+
+def test_trouble_of_a_folder(tmp_path: Path) -> None:
+    """A folder that the file system does not list is an error of its own among others, and of the run alone."""
+
+    class Broken(DirFileSystem):
+        def find(self, path: str, *args: Any, **options: Any) -> Any:
+            if path.endswith("broken"):
+                raise LookupError("no listing today")
+            return super().find(path, *args, **options)
+
+    for name in ("broken", "whole"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(PNG)
+    fs, reader = Broken(str(tmp_path), LocalFileSystem()), AIFSImageReader(task=None, on_error="keep")
+    documents = reader.load_data(["broken", "whole"], fs=fs)
+    assert [document.metadata["status"] for document in documents] == ["failed", "pending"]
+    with pytest.raises(ImageAccessError, match="no listing today"):
+        reader.load_data("broken", fs=fs)
+
+
+def test_addresses_beside_a_file_system() -> None:
+    """URLs are passed on to the service, also where paths are opened on a file system."""
+    url = "http://127.0.0.1:9/x.png"
+    (document,) = AIFSImageReader(task=None).load_data([url], fs=fsspec.filesystem("memory"))
+    assert (document.metadata["source"], document.metadata["status"]) == (url, "pending")
+
+
+@pytest.mark.usefixtures("environment")
 def test_on_error_decides(folder: Path) -> None:
     """A picture that cannot be read raises, is skipped, or is kept as an empty Document with its error."""
     (folder / "b.JPG").write_text("not a picture")
@@ -158,6 +212,23 @@ def test_further_metadata_do_not_get_lost(folder: Path) -> None:
         kept = {name: value for name, value in metadata.items() if name.startswith("extra_") or name in {"page", "box"}}
         assert kept == {"extra_source": "attic", "extra_model": "Nikon", "page": 1, "box": 7}
         assert metadata["source"] == str(folder / "a.png")
+
+
+@pytest.mark.usefixtures("environment")
+def test_no_name_is_used_twice(folder: Path) -> None:
+    """However the names of `extra_info` clash, each value is kept, under the same name in one step and in two."""
+    extra = {"source": "attic", "extra_source": "cellar", "error": "none", "time": "noon", "extra_error": 7}
+    (document,) = AIFSImageReader(task="ocr").load_data(folder / "a.png", extra_info=extra)
+    (node,) = ImageToText(task="ocr")(AIFSImageReader(task=None).load_data(folder / "a.png", extra_info=extra))
+    assert node.metadata == document.metadata
+    given = {name: value for name, value in node.metadata.items() if name.startswith("extra_")}
+    assert given == {
+        "extra_extra_source": "attic",
+        "extra_source": "cellar",
+        "extra_extra_error": "none",
+        "extra_time": "noon",
+        "extra_error": 7,
+    }
 
 
 # -- Every format, every way to a folder --------------------------------------------------------------------
@@ -288,6 +359,59 @@ def test_what_could_not_be_found_again(tmp_path: Path) -> None:
             for given in (source, [source]):
                 with pytest.raises(TypeError, match="give a path, a URL or bytes"):
                     AIFSImageReader(task=None).load_data(given)
+
+
+def test_some_pages(tmp_path: Path) -> None:
+    """Of a source some of whose pages are meant there are Documents for these, whether it is a path or bytes."""
+    scan = tiff([corners()] * 4)
+    (tmp_path / "a.tif").write_bytes(scan)
+    for source in (tmp_path / "a.tif", ("a.tif", scan)):
+        documents = AIFSImageReader(task=None).load_data(SourcePages(source=source, pages=(2, 4)))
+        assert [document.metadata["page"] for document in documents] == [2, 4]
+        assert [document.image_resource is None for document in documents] == [isinstance(source, Path)] * 2
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("task", [None, "caption"])
+def test_a_node_is_no_source(task: Any) -> None:
+    """A node that is given to the reader is refused with whom to give it to."""
+    node, reader = ImageDocument(image=b64encode(PNG).decode()), AIFSImageReader(task=task)
+    for given in (node, [node]):
+        with pytest.raises(TypeError, match="ImageToText" if given is node else "ImageDocument"):
+            reader.load_data(given)
+    if task is None:
+        with pytest.raises(TypeError, match="tuple"):
+            reader.load_data([("name", "scans/a.png")])
+    else:
+        with pytest.raises(TypeError, match="ImageToText"):
+            reader.estimate(node)
+
+
+def test_bytes_are_let_go_of() -> None:
+    """A lazy listing of many bytes holds those of a few at a time."""
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+    for document in AIFSImageReader(task=None).lazy_load_data(PNG + bytes([number]) for number in range(200)):
+        assert document.image_resource is not None
+        alive.append(weakref.ref(document.image_resource))
+        most = max(most, sum(each() is not None for each in alive))
+    assert len(alive) == 200
+    assert most < 10
+
+
+@pytest.mark.usefixtures("environment")
+def test_closed_loops_are_let_go_of() -> None:
+    """A reader that has been used in many event loops keeps none of them alive, though some had to wait in them."""
+    reader, loops = AIFSImageReader(task=None), []
+
+    async def many() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await asyncio.gather(*(reader.aload_data(PNG) for _ in range(70)))
+
+    for _ in range(3):
+        asyncio.run(many())
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1
 
 
 def test_options_that_are_of_no_use(server: Emulator) -> None:
