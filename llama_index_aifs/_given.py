@@ -77,12 +77,13 @@ class Given:
         Readings come in the order of the sources, though some have none: this lets go of the bytes before them.
         """
         with self._lock:
-            found = next((at for at, expected in enumerate(self._expected) if expected.has(reading)), None)
-            if found is None:
+            possible = [expected for expected in self._expected if expected.has(reading)]
+            if not possible:
                 return None, False
-            for _ in range(found):
+            while self._expected[0] is not possible[0]:
                 self._expected.popleft()
-            expected = self._expected[0]
+        # A folder may have a file of the name that bytes were given.
+        expected = next((each for each in possible if each.picture is not None), possible[0])
         expected.begun = True
         if expected.picture is not None:
             expected.picture.mimetype = reading.mime_type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from aifs_vision import Source
 
 __all__ = ["Lost", "checked", "opened_on", "source_on"]
+
+_SPECIAL = re.compile(r"([*?[])")  # what means something in a glob, and nothing in the name of a folder
 
 
 class Lost:
@@ -126,7 +129,8 @@ def _trouble(path: str, error: Exception) -> ImageError:
 
 def _images_below(fs: AbstractFileSystem, folder: str, glob: str) -> list[str]:
     """The images below a folder that match `glob`, sorted by path, as `find_images` lists those of a local one."""
-    chosen = None if glob == "**/*" else set(fs.glob(posixpath.join(folder, glob)))
+    literal = _SPECIAL.sub(r"[\1]", folder)
+    chosen = None if glob == "**/*" else set(fs.glob(posixpath.join(literal, glob)))
     suffixes = IMAGE_SUFFIXES if chosen is None else READABLE_SUFFIXES
     root = PurePosixPath(fs._strip_protocol(folder))  # noqa: SLF001 - what `find` puts before the names it gives
     found = [

@@ -42,7 +42,8 @@ class AttachImages(BaseNodePostprocessor):
     LlamaIndex does not store them.
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
-    decided. A picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
+    decided, on the local file system; another one, and one that wraps the local one, follows them by itself. A
+    picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
     stays out: its node is passed on as text, with the reason as "image_skipped" in its metadata and in the log.
     Pictures that were given as bytes or URL have no file, and stay out, too.
 

@@ -60,9 +60,9 @@ class ImageToText(TransformComponent):
     such a pipeline `disable_cache=True`.
 
     `DocstoreStrategy.UPSERTS`, which replaces what was edited, is for pipelines with a vector store: without one
-    LlamaIndex takes DUPLICATES_ONLY, which takes even a run that has failed for done. UPSERTS_AND_DELETE deletes what
-    is not listed any more: list with `on_error="raise"`, as a file that "skip" leaves out, half written perhaps,
-    counts as deleted.
+    LlamaIndex takes DUPLICATES_ONLY, which takes even a run that has failed for done. Files that are gone, and pages
+    that a file has lost, stay in the store with UPSERTS; UPSERTS_AND_DELETE deletes what is not listed any more. List
+    with `on_error="raise"` for it: what "skip" leaves out, a file half written perhaps, counts as deleted.
 
     It reads many images at once by itself. Each process of a pipeline with `num_workers` keeps to the limits for
     itself alone, so give it `limits=Limits(...).share(num_workers)`.

@@ -307,6 +307,16 @@ def test_a_broken_upload_is_not_mixed_up() -> None:
 
 
 @pytest.mark.usefixtures("eyes")
+def test_bytes_named_like_a_file(tmp_path: Path) -> None:
+    """Bytes that have the name of a file in a folder given beside them are read, and so is the file."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    for data, colours in ((OTHER, ["red", "red", "blue"]), (PNG, ["red", "red", "red"])):
+        documents = AIFSImageReader(task=None).load_data([tmp_path, PNG, (str(tmp_path / "a.png"), data)])
+        assert [document.image_resource is not None for document in documents][1:] == [True, True]
+        assert [node.text for node in read(documents)] == colours
+
+
+@pytest.mark.usefixtures("eyes")
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     """A file whose name is not UTF-8 is found again when it has been listed; so is one named like its escape."""
     for number, name in enumerate((b"/\xff.png", b"/\\xfe.png")):
@@ -401,7 +411,7 @@ def test_pickles_open_without_a_key(tmp_path: Path, eyes: Emulator, monkeypatch:
 def test_what_is_no_file_system() -> None:
     """The name of a file system is refused with what to give instead."""
     with pytest.raises(TypeError, match=r"fsspec\.filesystem"):
-        ImageToText(api_key="k", fs="memory")  # type: ignore[arg-type]
+        ImageToText(api_key="k", fs="memory")
     with pytest.raises(TypeError, match=r"fsspec\.filesystem"):
-        AIFSImageReader(task=None).load_data("scans", fs="memory")  # type: ignore[arg-type]
-    assert ImageToText(api_key="k", fs=fsspec.filesystem("memory"))
+        AIFSImageReader(task=None).load_data("scans", fs="memory")
+    assert ImageToText(api_key="k", fs=fsspec.filesystem("memory")).report.images == 0

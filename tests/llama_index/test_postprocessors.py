@@ -186,6 +186,28 @@ def test_nothing_outside_of_the_roots(scans: Path, tmp_path: Path, caplog: pytes
     assert [node.metadata.get("image_skipped") for node in nodes] == [None] * len(ways)  # the store's own are untouched
 
 
+def test_every_text_without_its_picture_says_why(scans: Path, tmp_path: Path) -> None:
+    """Each text of a picture that is not shown has the reason; one that could not be shown hides no copy of it."""
+    (tmp_path / "copy.png").write_bytes((scans / "a.png").read_bytes())
+    outside, inside = found(tmp_path / "copy.png", scans / "a.png")
+    assert sizes(AttachImages(scans).postprocess_nodes([outside, inside])) == [None, (60, 40)]
+    (scans / "a.png").unlink()
+    after = AttachImages(scans).postprocess_nodes([inside, outside, inside, inside])
+    assert [reason.split(":")[0] for reason in reasons(after)] == [
+        str(path) for path in (scans / "a.png", tmp_path / "copy.png", scans / "a.png", scans / "a.png")
+    ]
+    after = AttachImages(scans, max_images=1).postprocess_nodes(found(scans / "b.jpg", *[scans / "d.bmp"] * 3))
+    assert (sizes(after), len(reasons(after))) == ([(60, 40), None, None, None], 3)
+
+
+@pytest.mark.parametrize("page", [float("nan"), float("inf"), "1"])
+def test_a_page_that_is_no_number(scans: Path, page: Any) -> None:
+    """A node whose page is no number is passed on as the text it is."""
+    (node,) = found(scans / "a.png")
+    node.node.metadata["page"] = page
+    assert sizes(AttachImages(scans).postprocess_nodes([node])) == [None]
+
+
 def test_ways_that_lead_inside(scans: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A relative path counts from the working directory; links within the roots are followed."""
     (scans / "link.png").symlink_to(scans / "a.png")
