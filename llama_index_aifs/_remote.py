@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision import (
     IMAGE_SUFFIXES,
     READABLE_SUFFIXES,
-    AIFSError,
     ImageAccessError,
     ImageError,
     ImageNotFoundError,
@@ -50,14 +50,12 @@ class _RemoteFile:
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, at most so many. Raises ImageError where the file system does not give them."""
-        try:
+        with _troubles_of(self._path):
             if self._file is None:
                 self._file = self._fs.open(self._path, "rb")
             data: bytes = self._file.read(size)
             if not data or size < 0:
                 self._file.close()
-        except Exception as error:
-            raise _trouble(self._path, error) from error
         return data
 
 
@@ -107,24 +105,28 @@ def _is_address(fs: AbstractFileSystem, path: str) -> bool:
 
 def _found(fs: AbstractFileSystem, path: str, glob: str, *, alone: bool) -> list[str]:
     """The files that a path stands for: itself, or the images of a folder."""
+    with _troubles_of(path):
+        if fs.isdir(path):
+            return _images_below(fs, path, glob)
+        if alone and not fs.exists(path):
+            raise ImageNotFoundError(path)
+    return [path]
+
+
+@contextmanager
+def _troubles_of(path: str) -> Iterator[None]:
+    """A block in which whatever a file system raises becomes the error of the image that it was about."""
     try:
-        found = _images_below(fs, path, glob) if fs.isdir(path) else [path]
-        missing = alone and found == [path] and not fs.exists(path)
-    except Exception as error:
-        raise _trouble(path, error) from error
-    if missing:
-        raise ImageNotFoundError(path)
-    return found
-
-
-def _trouble(path: str, error: Exception) -> ImageError:
-    """What a file system has raised, as the error of the image it was about: each has errors of its own."""
-    if isinstance(error, ImageError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return ImageNotFoundError(path)
-    reason = error.brief if isinstance(error, AIFSError) else str(error)
-    return ImageAccessError(path, f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+        yield
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageNotFoundError(path) from error
+    except BaseException as error:
+        if not isinstance(error, Exception):  # an interrupt is no image's
+            raise
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ImageAccessError(path, what) from error  # each file system has exceptions of its own
 
 
 def _images_below(fs: AbstractFileSystem, folder: str, glob: str) -> list[str]:
