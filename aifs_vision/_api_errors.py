@@ -71,7 +71,10 @@ class BadRequestError(APIError):
 class ContextLengthError(BadRequestError):
     """The question and the room for its answer are more tokens than the model's context window."""
 
-    remedy = "Send smaller pictures (Task.sized(...)) or give the answer less room (max_tokens)."
+    remedy = (
+        "Send smaller pictures (Task.sized(...), or image_size=... of a chat model) or fewer messages, or give the "
+        "answer less room (max_tokens)."
+    )
 
 
 class AuthenticationError(APIError):

@@ -40,7 +40,7 @@ def visible_size(model: str | ModelCard, width: int, height: int) -> tuple[int, 
 
 def text_tokens(text: str) -> int:
     """An estimate of the tokens of a text, for pacing and cost before the service has counted: never 0."""
-    return max(1, math.ceil(len(text.encode()) / _BYTES_PER_TOKEN))
+    return max(1, math.ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN))
 
 
 def _rule(model: str | ModelCard, width: int, height: int) -> tuple[Mapping[str, float], _Family]:
