@@ -38,7 +38,7 @@ class AIFSEmbedding(BaseEmbedding):
             `rate_limiter` is not needed: all requests of a process go through one governor for each model.
 
     Fields may be assigned, as LlamaIndex's users do; what cannot be right is an error of the next request then. What
-    LlamaIndex's cache takes to be the same depends on the model alone, and that is all that `to_dict` has.
+    LlamaIndex's cache takes to be the same depends on the model alone.
 
     Raises:
         SettingsError: no key, a model that makes no vectors, or a setting that cannot be right.
@@ -107,8 +107,9 @@ class AIFSEmbedding(BaseEmbedding):
         return model_card(self.model_name).dimensions
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - there is nothing to choose from
-        """What the vectors depend on: LlamaIndex's caches make their keys of it, and pay again where it differs."""
-        return {"class_name": self.class_name(), "model_name": self.model_name}
+        """The settings, without the key, for `from_dict`; as text, of which caches make their keys, the model alone."""
+        known = self.model_dump(include={*_OF_EMBEDDER, "num_workers"})
+        return _Settings({**known, "class_name": self.class_name()})
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the key and what holds locks: whoever unpickles it takes the key from its environment."""
@@ -139,3 +140,13 @@ class AIFSEmbedding(BaseEmbedding):
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
         return await self._aget_text_embedding(query)
+
+
+class _Settings(dict[str, Any]):
+    """Settings whose text, of which LlamaIndex's cache makes its keys, has only what the vectors depend on.
+
+    What is rebuilt of them goes where the first one went, and another time-out pays for no vector again.
+    """
+
+    def __str__(self) -> str:
+        return str({name: self[name] for name in ("class_name", "model_name")})

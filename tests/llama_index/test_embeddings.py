@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from llama_index.core import Settings, VectorStoreIndex
+from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.rate_limiter import TokenBucketRateLimiter
 from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
@@ -196,18 +197,25 @@ def test_assigned_fields_count(server: Emulator) -> None:
 @pytest.mark.usefixtures("environment")
 def test_what_the_key_of_a_cache_depends_on() -> None:
     """Vectors are not paid for again because of another address, plan, limit, time-out or size of batches."""
-    known = AIFSEmbedding().to_dict()
+
+    def key(embedding: AIFSEmbedding) -> str:
+        return get_transformation_hash([TextNode(text="a")], embedding)
+
+    known = key(AIFSEmbedding())
     others: list[dict[str, Any]] = [
         {"timeout": 7},
         {"limits": Limits()},
         {"embed_batch_size": 3},
         {"base_url": ADDRESS},
         {"plan": "agentic"},
-        {"embeddings_cache": SimpleKVStore()},
     ]
-    assert all(AIFSEmbedding(api_key="k", **other).to_dict() == known for other in others)
-    assert AIFSEmbedding("jina-embeddings-v2-base-de").to_dict() != known
-    assert AIFSEmbedding.from_dict(known).model_name == known["model_name"]
+    assert {key(AIFSEmbedding(api_key="k", **other)) for other in others} == {known}
+    assert key(AIFSEmbedding("jina-embeddings-v2-base-de")) != known
+    again = AIFSEmbedding.from_dict(AIFSEmbedding(residency="germany", limits=Limits(in_flight=2)).to_dict())
+    assert (again.residency, again.limits) == ("germany", Limits(in_flight=2))
+    private = AIFSEmbedding(embeddings_cache=SimpleKVStore())
+    private.get_text_embedding("a private text")
+    assert (key(private), "private" in str(private.to_json())) == (known, False)
 
 
 @pytest.mark.usefixtures("environment")
