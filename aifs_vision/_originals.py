@@ -168,6 +168,9 @@ class _Search:
         for key in ((picture,), (name, picture)):
             if key in self._met:
                 return self._met[key]
+        most = self._budget["max_images"]
+        if most is not None and self._so_far["max_images"] >= most:  # nothing is opened that will not be shown
+            return Original(skipped=f"{name}: the pictures before it leave too little of max_images={most}")
         try:
             image = find()
         except ImageError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fsspec import AbstractFileSystem
 
@@ -21,6 +21,7 @@ __all__ = ["Roots", "no_roots"]
 
 # Nothing is waited for, and nothing followed: the path that is opened has been resolved before.
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
+_FOLDER = getattr(os, "O_DIRECTORY", 0)
 _RULE = "name the folders whose pictures may be shown, such as roots=['scans/']"
 
 
@@ -43,9 +44,12 @@ class Roots:
         limits: ImageLimits,
     ) -> None:
         given = [os.fspath(root) for root in ((roots,) if isinstance(roots, (str, os.PathLike)) else roots)]
-        if not given:
+        if not given or not all(given):
             raise no_roots(roots)
-        local = fs is None or "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+        local = fs is None or _is_local(fs)
+        if not local and any(map(_is_local, _wrapped(fs))):
+            rule = "it wraps a local file system, whose links it follows; name the local folders, without fs"
+            raise SettingsError.bad_number("fs", fs, rule)
         self._fs, self._limits = None if local else fs, limits
         self._given, self._roots = given, [self._resolved(root) for root in given]
         for root, resolved in zip(given, self._roots, strict=True):
@@ -77,7 +81,8 @@ class Roots:
         return posixpath.normpath(bare)
 
     def _local(self, source: str, path: str) -> bytes:
-        with open(os.open(path, _FLAGS), "rb") as file:  # noqa: PTH123 - a descriptor has no Path
+        root = next(root for root in self._roots if _is_below(path, root, os.sep))
+        with open(_opened_below(root, path), "rb") as file:
             known = os.fstat(file.fileno())
             if not stat.S_ISREG(known.st_mode):
                 raise ImageAccessError(source, "it is not a regular file")
@@ -93,6 +98,32 @@ class Roots:
         with self._fs.open(path, "rb") as file:
             data: bytes = file.read(self._limits.max_bytes + 1)
         return data
+
+
+def _opened_below(root: str, path: str) -> int:
+    """A descriptor of a file, opened folder by folder: one that is swapped for a link meanwhile leads nowhere."""
+    if os.open not in os.supports_dir_fd:
+        return os.open(path, _FLAGS)
+    here = os.open(root, os.O_RDONLY | _FOLDER)
+    try:
+        *folders, name = Path(path).relative_to(root).parts or (".",)
+        for folder in folders:
+            inner = os.open(folder, _FLAGS | _FOLDER, dir_fd=here)
+            os.close(here)
+            here = inner
+        return os.open(name, _FLAGS, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _is_local(fs: AbstractFileSystem) -> bool:
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _wrapped(fs: AbstractFileSystem | None) -> Iterator[AbstractFileSystem]:
+    """The file systems inside of a file system, such as that behind a cache."""
+    while (fs := getattr(fs, "fs", None)) is not None and hasattr(fs, "protocol"):
+        yield fs
 
 
 def _is_below(path: str, root: str, separator: str) -> bool:

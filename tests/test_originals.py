@@ -150,3 +150,43 @@ def test_pictures_of_hits_are_named() -> None:
     assert hit_content(VisualHit(modality="text", text="Words.", page=2, **known)) == "Words."
     assert hit_content(VisualHit(page=2, **picture, **known)) == "Picture of page 2 of a.pdf"
     assert hit_content(VisualHit(page=None, **picture, **known)) == "Picture of a.pdf"
+
+
+def test_wrapped_folders_of_this_machine_are_refused(tmp_path: Path) -> None:
+    """A file system that wraps the local one follows links out of the roots, so the local folder has to be named."""
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.local import LocalFileSystem
+
+    wrapped = DirFileSystem(path=str(tmp_path), fs=LocalFileSystem())
+    with pytest.raises(SettingsError, match="wraps a local file system"):
+        Originals(["scans"], model=QWEN, fs=wrapped)
+    with pytest.raises(SettingsError, match="roots"):
+        Originals([""], model=QWEN)
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
+    """Pictures are opened folder by folder below the root, and no link is followed on the way."""
+    inside, outside = tmp_path / "root" / "a", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_bytes(saved(corners()))
+    metadatas = metadata_of(str(inside / "x.png"))
+    assert Originals([tmp_path / "root"], model=QWEN).of(metadatas)[0].image  # type: ignore[union-attr]
+    inside.rename(tmp_path / "moved")
+    inside.symlink_to(outside)
+    (found,) = Originals([tmp_path / "root"], model=QWEN).of(metadatas)
+    assert found is not None
+    assert "outside of roots" in str(found.skipped)
+
+
+def test_nothing_is_opened_that_will_not_be_shown(tmp_path: Path) -> None:
+    """Once as many pictures are shown as may be, the files of the others are not even looked for."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(saved(corners(40 + number, 40)))
+    metadatas = metadata_of(*paths)
+    for path in paths[1:]:
+        path.unlink()
+    found = Originals([tmp_path], model=QWEN, max_images=1).of(metadatas)
+    assert [one is not None and one.image is not None for one in found] == [True, False, False]
+    assert all("max_images=1" in str(one and one.skipped) for one in found[1:])
