@@ -10,7 +10,7 @@ from langchain_core.prompt_values import ChatPromptValue
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from aifs_vision import ImageLimits, Limits, UnexpectedAnswerError, async_http_client, http_client, model_card
+from aifs_vision import ImageLimits, Limits, async_http_client, http_client, model_card
 from langchain_aifs._completions import AsyncCompletions, Completions
 from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._fields import refuse_unknown
@@ -212,11 +212,8 @@ class ChatAIFS(BaseChatOpenAI):
     # -- Answers ---------------------------------------------------------------------------------------------------
 
     def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
-        choices = response.get("choices") if isinstance(response, dict) else None
-        if not choices or not all(isinstance(choice.get("message"), dict) for choice in choices):
-            raise UnexpectedAnswerError(f"An answer without a choice from {self._address}")
         result = super()._create_chat_result(response, generation_info)
-        for generation, choice in zip(result.generations, choices, strict=True):
+        for generation, choice in zip(result.generations, response["choices"], strict=True):
             keep_asides(generation.message, choice["message"])
         told = cast("dict[str, Any]", result.llm_output)
         told.update(model_provider="aifs", cost_eur=cost_eur(response, self.model_name))

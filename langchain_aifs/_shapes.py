@@ -1,0 +1,86 @@
+"""What an answer of the chat endpoint has to look like; anything else is an error that shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision import UnexpectedAnswerError
+from langchain_aifs._tool_calls import told_apart
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["asked", "choices_of", "unexpected", "whole_answer", "words"]
+
+_SHOWN = 200  # characters of what is no answer
+
+
+def whole_answer(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object that an answer is, each of its tool calls with an id.
+
+    Raises:
+        UnexpectedAnswerError: a success that is something else, or says that there was an error.
+    """
+    response.raise_for_status()
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise unexpected(f"No JSON from {asked(response)}", response.text) from error
+    if not isinstance(answer, dict):
+        raise unexpected(f"No JSON object from {asked(response)}", response.text)
+    if answer.get("error"):
+        raise unexpected(f"HTTP 200 with an error from {asked(response)}", words(answer["error"]))
+    messages = [message for _, message in choices_of(answer, "message", response)]
+    if not messages or not all(messages):
+        raise unexpected(f"An answer without a choice from {asked(response)}", response.text)
+    for message in messages:
+        if message.get("tool_calls"):
+            message["tool_calls"] = told_apart(message["tool_calls"])
+    return answer
+
+
+def choices_of(
+    answer: dict[str, Any], part: str, response: httpx.Response
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The choices of an answer or chunk, each with its `part` ("message" or "delta"), which may be empty.
+
+    Raises:
+        UnexpectedAnswerError: choices, parts, tool calls or usage are no objects, or not in a list.
+    """
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    choices, usage = answer.get("choices") or [], answer.get("usage")
+    if not _are_objects(choices) or not isinstance(usage, (dict, type(None))):
+        raise _misshapen(answer, response)
+    for choice in choices:
+        said = choice.get(part) or {}
+        calls = (said.get("tool_calls") if isinstance(said, dict) else None) or []
+        if not isinstance(said, dict) or not _are_objects(calls):
+            raise _misshapen(answer, response)
+        if not all(isinstance(call.get("function") or {}, dict) for call in calls):
+            raise _misshapen(answer, response)
+        found.append((choice, said))
+    return found
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+def _misshapen(answer: Any, response: httpx.Response) -> UnexpectedAnswerError:
+    return unexpected(f"An answer of another shape than the chat endpoint's from {asked(response)}", str(answer))
+
+
+def unexpected(what: str, shown: str) -> UnexpectedAnswerError:
+    """The error, with the beginning of what is no answer."""
+    return UnexpectedAnswerError(what, detail=shown[:_SHOWN])
+
+
+def asked(response: httpx.Response) -> str:
+    """The address that was asked, without user, password and query."""
+    return str(response.request.url.copy_with(query=None, userinfo=b""))
+
+
+def words(error: Any) -> str:
+    """What an error in an answer says."""
+    said = error.get("message") if isinstance(error, dict) else error
+    return str(said or error)
