@@ -7,15 +7,12 @@ from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotati
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.prompt_values import ChatPromptValue
-from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from aifs_vision import ImageLimits, Limits, async_http_client, http_client, model_card
-from langchain_aifs._completions import AsyncCompletions, Completions
+from aifs_vision import ImageLimits, model_card
+from langchain_aifs._connected import ConnectedChat
 from langchain_aifs._counting import message_tokens, pieces, words_tokens
-from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._own_errors import own_errors
-from langchain_aifs._profiles import CataloguedProfile, profile_of
+from langchain_aifs._profiles import profile_of
 from langchain_aifs._replies import cost_eur, keep_asides, paid_before
 from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
 from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
@@ -29,18 +26,13 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
     from langchain_core.prompt_values import PromptValue
     from langchain_core.runnables import Runnable
-    from typing_extensions import Self
 
 __all__ = ["ChatAIFS"]
 
-# The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
-_HELD_BY_TRANSPORT = SecretStr("held by the transport")
 _ROOMS = ("max_tokens", "max_completion_tokens")
-_CLIENTS = ("client", "async_client", "root_client", "root_async_client", "http_client", "http_async_client")
-_NOT_TAKEN = frozenset({*_CLIENTS, "http_socket_options", "openai_organization", "openai_proxy", "organization"})
 
 
-class ChatAIFS(BaseChatOpenAI):
+class ChatAIFS(ConnectedChat):
     """A chat model of AI Foundation Services.
 
         chat = ChatAIFS(model="Qwen3-VL-30B-A3B-Instruct-FP8")      # the key is in AIFS_API_KEY
@@ -75,72 +67,16 @@ class ChatAIFS(BaseChatOpenAI):
     Raises:
         SettingsError: no key, or a setting that cannot be right.
         ResidencyError: the model's region is unknown or not allowed.
+
+    Copies with other values, and assignments of key, address, residency and the like, are checked and connected anew.
     """
 
-    model_name: str = Field(default="Qwen3-VL-30B-A3B-Instruct-FP8", alias="model")
-    openai_api_key: SecretStr | None = Field(default=None, alias="api_key")
-    openai_api_base: str | None = Field(default=None, alias="base_url")
-    openai_organization: str | None = Field(default=None, exclude=True)
-    openai_proxy: str | None = Field(default=None, exclude=True)
-    default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
-    request_timeout: float = Field(default=120.0, alias="timeout")
-    max_retries: int | None = Field(default=0)
-    max_tokens: int | None = Field(default=None, alias="max_completion_tokens")
-    stream_usage: bool = True
-    stream_chunk_timeout: float | None = Field(default=None, exclude=True)  # the transport bounds silences
-    output_version: str | None = None
-    residency: str | None = None
-    plan: str = "essential"
-    limits: Limits | None = None
-    queue: bool | Literal["auto"] = False
     image_size: Literal["auto", "original"] | int = "auto"
     frames: Literal["auto", "first", "all", "scenes"] | int = "auto"
     image_limits: ImageLimits | None = None
-    _address: str = PrivateAttr(default="")  # without user and password, for errors and keys of caches
 
-    def __init__(self, **kwargs: Any) -> None:
-        if isinstance(kwargs.get("client"), Completions):  # LangChain makes it anew, for another setting
-            kwargs = {name: value for name, value in kwargs.items() if name not in _NOT_TAKEN}
-            if isinstance(kwargs.get("profile"), CataloguedProfile):
-                del kwargs["profile"]
-        refuse_unknown(type(self), kwargs, _NOT_TAKEN)
-        super().__init__(**kwargs)
-
-    @model_validator(mode="after")
-    def validate_environment(self) -> Self:
-        """Builds the clients on the project's transport, which holds the key and guards the headers."""
-        key, address, self.max_retries = self.openai_api_key, self.openai_api_base, 0
-        settings: dict[str, Any] = {
-            "model": self.model_name,
-            "api_key": None if key is None else key.get_secret_value(),
-            "base_url": address,
-            "residency": self.residency,
-            "plan": self.plan,
-            "limits": self.limits,
-            "queue": self.queue,
-            "timeout": self.request_timeout,
-        }
-        self.http_client = http_client(**settings)
-        self.http_async_client = async_http_client(**settings)
-        more = dict(self.default_headers or {}), dict(self.default_query or {})
-        self.client = Completions(self.http_client, *more)
-        self.async_client = AsyncCompletions(self.http_async_client, *more)
-        self._address = str(self.http_client.base_url.copy_with(userinfo=b""))
-        self.root_client = self.root_async_client = None
-        if self.queue is True:
-            self.disable_streaming = True
-        if self.use_responses_api:
-            self._build_sdk_clients()
-        self.openai_api_base, self.openai_api_key, self.openai_organization = address, key, None
-        return self
-
-    def _build_sdk_clients(self) -> None:
-        """The SDK's clients, which know /responses; their key is none, and their address the transport's."""
-        chat = self.client, self.async_client
-        self.client = self.async_client = None
-        self.openai_api_base, self.openai_api_key = str(cast(Any, self.http_client).base_url), _HELD_BY_TRANSPORT
-        cast(Any, BaseChatOpenAI.validate_environment)(self)
-        self.client, self.async_client = chat
+    def __init__(self, **kwargs: Any) -> None:  # here, so that type checkers take texts for keys, and both names
+        super().__init__(**self._taken(kwargs))
 
     # -- Asking ----------------------------------------------------------------------------------------------------
 
@@ -311,17 +247,6 @@ class ChatAIFS(BaseChatOpenAI):
         return cast("ModelProfile | None", profile_of(model_card(self.model_name)))
 
     @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Fields that LangChain keeps out of what it serialises."""
-        return {"openai_api_key": "AIFS_API_KEY"}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Made anew where it is unpickled, with the key that is there."""
-        kept = (self.model_fields_set & set(type(self).model_fields)) - _NOT_TAKEN - {"openai_api_key", "max_retries"}
-        kept -= {"profile"} if isinstance(self.profile, CataloguedProfile) else set()
-        return _made_anew, (type(self), {name: getattr(self, name) for name in kept})
-
-    @property
     def _llm_type(self) -> str:
         return "aifs-chat"
 
@@ -335,7 +260,3 @@ class ChatAIFS(BaseChatOpenAI):
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "aifs"
         return params
-
-
-def _made_anew(kind: type[ChatAIFS], given: dict[str, Any]) -> ChatAIFS:
-    return kind(**given)
