@@ -126,6 +126,9 @@ class ChatAIFS(ConnectedChat):
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if self.queue is True:  # whoever asks for a stream
+            payload["stream"] = False
+            payload.pop("stream_options", None)
         if self.use_responses_api:
             return payload
         card = model_card(payload["model"])
@@ -197,7 +200,7 @@ class ChatAIFS(ConnectedChat):
             method: "json_schema", "function_calling" or "json_mode"; None for the one the model is known for.
             include_raw: gives {"raw": message, "parsed": data or None, "parsing_error": error or None}.
             strict: as for LangChain's `ChatOpenAI`.
-            tools: other tools that the model may call before.
+            tools: other tools that the model may call before; then there is no data yet, and None comes.
             kwargs: as for `invoke`.
 
         Raises:
@@ -205,7 +208,7 @@ class ChatAIFS(ConnectedChat):
                 is also LangChain's `OutputParserException`, and has the message with its text and usage as `raw`.
             ValueError: a method without what it needs.
         """
-        card = model_card(self.model_name)
+        card = model_card(kwargs.get("model") or self.model_name)
         chosen = method or usual_method(card)
         if chosen not in {"json_schema", "function_calling", "json_mode"}:
             raise ValueError(f"method={method!r} is not known; use 'json_schema', 'function_calling' or 'json_mode'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,9 @@ __all__ = [
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
+# How the hosts behind the service say that there was no room for more.
+_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_NAMED_OTHERWISE = frozenset({"function", "name", "toolSpec"})  # descriptions of functions, which have a name there
 _IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
 
 
@@ -80,9 +84,28 @@ def response_format_of(schema: Any, *, strict: bool | None = None) -> dict[str, 
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
-    function = convert_to_openai_function(schema, strict=strict)
+    function = convert_to_openai_function(_named(schema)[0], strict=strict)
     function["schema"] = function.pop("parameters", {"type": "object", "properties": {}})
     return {"type": "json_schema", "json_schema": function}
+
+
+def _named(schema: Any) -> tuple[Any, bool | None]:
+    """A schema with a name that a function may have, out of its wrappings, and the strictness that these have."""
+    if not isinstance(schema, dict):
+        return schema, None
+    inner = schema.get("json_schema")
+    wrapped = inner if schema.get("type") == "json_schema" and isinstance(inner, dict) else schema
+    if isinstance(wrapped.get("schema"), dict):
+        about = {"description": wrapped["description"]} if "description" in wrapped else {}
+        title = wrapped.get("name") or wrapped["schema"].get("title")
+        return {**about, **wrapped["schema"], "title": _as_name(title)}, wrapped.get("strict")
+    if _NAMED_OTHERWISE.isdisjoint(wrapped):
+        return {**wrapped, "title": _as_name(wrapped.get("title"))}, None
+    return wrapped, None
+
+
+def _as_name(title: Any) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", str(title or "")).strip("_")[:64] or "Answer"
 
 
 def structured(
@@ -101,19 +124,29 @@ def structured(
         raise ValueError("strict= says how a schema is kept to; method='json_mode' has none")
     if schema is None and method != "json_mode":
         raise ValueError(f"schema=None: method={method!r} needs a schema; only 'json_mode' does without")
-    told = {"kwargs": {"method": method, "strict": strict}, "schema": schema and convert_to_openai_tool(schema)}
+    named: Any = None
+    own_strict: bool | None = None
+    if schema is not None:
+        named, own_strict = _named(schema)
+    strict = own_strict if strict is None and method == "function_calling" else strict
+    told = {"kwargs": {"method": method, "strict": strict}, "schema": named and convert_to_openai_tool(named)}
     name: str | None = None
     if method == "function_calling":
-        name = convert_to_openai_tool(schema)["function"]["name"]
-        wanted = {"tool_choice": name, "parallel_tool_calls": False, "strict": strict, **options}
+        name = convert_to_openai_tool(named)["function"]["name"]
+        wanted = {
+            "tool_choice": "required" if tools else name,
+            "parallel_tool_calls": False,
+            "strict": strict,
+            **options,
+        }
         wanted = chat._filter_disabled_params(ls_structured_output_format=told, **wanted)  # noqa: SLF001 - our own
-        asked = chat.bind_tools([schema, *(tools or ())], **wanted)
+        asked = chat.bind_tools([named, *(tools or ())], **wanted)
     else:
         form = {"type": "json_object"} if method == "json_mode" else response_format_of(schema, strict=strict)
         extra = {"tools": [convert_to_openai_tool(tool, strict=strict) for tool in tools]} if tools else {}
         asked = chat.bind(response_format=form, ls_structured_output_format=told, **extra, **options)
     if in_words:
-        words = _IN_WORDS.format(json.dumps(convert_to_openai_function(schema).get("parameters", {})))
+        words = _IN_WORDS.format(json.dumps(convert_to_openai_function(named).get("parameters", {})))
         asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
     parser: Runnable[Any, Any] = RunnableLambda(_parser(schema, name, may_call=bool(tools)), name="StructuredOutput")
     if isinstance(schema, type):
@@ -136,6 +169,8 @@ def _parser(schema: Any, name: str | None, *, may_call: bool) -> Callable[[BaseM
         _check_whole(message)
         text: str = message.text
         if name is not None:
+            if may_call and _calls_others(message, name):
+                return None
             text = _arguments(message, name)
         elif may_call and not text and message.tool_calls:
             return None  # one of the other tools is called first
@@ -149,14 +184,23 @@ def _parser(schema: Any, name: str | None, *, may_call: bool) -> Callable[[BaseM
 
 def _check_whole(message: AIMessage) -> None:
     """Raises StructuredOutputError for an answer that is cut off or refused: what is there of it proves nothing."""
-    reason = message.response_metadata.get("finish_reason")
-    if reason == "length":
-        what = "The answer is cut off (finish_reason 'length'); its data is not whole. Give it more room: max_tokens."
-        raise StructuredOutputError(what, message)
+    told = message.response_metadata
+    details = told.get("incomplete_details")
+    reason = str((details.get("reason") if isinstance(details, dict) else None) or told.get("finish_reason") or "")
     refusal = message.additional_kwargs.get("refusal")
-    if refusal or reason == "content_filter":
+    if refusal or reason.lower() == "content_filter":
         said = f": {refusal}" if refusal else ""
         raise RefusedOutputError(f"The model, or a filter, declines to give the data{said}", message)
+    if reason.lower() in _CUT_OFF or told.get("status") == "incomplete":
+        shown = reason or "incomplete"
+        what = f"The answer is cut off (finish_reason {shown!r}); its data is not whole. Give it more room: max_tokens."
+        raise StructuredOutputError(what, message)
+
+
+def _calls_others(message: AIMessage, name: str) -> bool:
+    """Whether all calls are of other tools than the one whose call is the data."""
+    names = {call["name"] for call in [*message.tool_calls, *message.invalid_tool_calls]}
+    return bool(message.tool_calls) and name not in names
 
 
 def _arguments(message: AIMessage, name: str) -> str:

@@ -256,6 +256,10 @@ def test_the_queue_does_not_stream(server: Emulator) -> None:
     (request,) = server.requests
     assert request.path == "/queue/chat/completions"
     assert not request.body["stream"]
+    for chat in (ChatAIFS(queue=True, streaming=True), ChatAIFS(queue=True).bind(stream=True)):
+        assert chat.invoke("Hello").text
+        assert asyncio.run(chat.ainvoke("Hello")).text
+        assert not any(request.body["stream"] for request in server.requests)
     assert list(ChatAIFS(queue="auto").stream("Hello"))
     assert server.requests[-1].path == "/v2/chat/completions"
     assert server.requests[-1].body["stream"]

@@ -232,11 +232,16 @@ def test_other_tools_may_be_called_before(chat: ChatAIFS, script: Script) -> Non
         """Looks up a shop."""
         return shop
 
-    script.said = {"tool_calls": [called("look_up", {"shop": "x"})]}
-    asker = chat.with_structured_output(Receipt, tools=[look_up], include_raw=True)
-    given = asker.invoke("Read it.")
-    assert (given["parsed"], given["parsing_error"]) == (None, None)
-    assert given["raw"].tool_calls[0]["name"] == "look_up"
+    for method in ("json_schema", "function_calling"):
+        script.said = {"tool_calls": [called("look_up", {"shop": "x"})]}
+        asker = chat.with_structured_output(Receipt, method=method, tools=[look_up], include_raw=True)
+        given = asker.invoke("Read it.")
+        assert (given["parsed"], given["parsing_error"]) == (None, None)
+        assert given["raw"].tool_calls[0]["name"] == "look_up"
+    assert script.asked[-1].body["tool_choice"] == "required"
+    assert list(asker.stream("Read it."))[-1].keys() <= {"raw", "parsed", "parsing_error"}
+    script.said = TEXT
+    assert asker.invoke("Read it.")["parsed"] == Receipt(**DATA)  # type: ignore[arg-type]
 
 
 def test_wrong_arguments_are_errors(chat: ChatAIFS) -> None:
