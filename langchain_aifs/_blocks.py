@@ -7,13 +7,13 @@ Hugging Face. All of them hold bytes, base64, an address or a reference under so
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision import ImageFormatError
+from langchain_aifs._base64 import UNKNOWN, decoded, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,15 +29,7 @@ _PATHS = ("path", "file_path", "filepath")
 _WRAPPED = ("file", "input_audio")  # OpenAI's blocks that hold their data one level down
 _USE_BLOCK = "use langchain_aifs.image_block(...), which takes paths, bytes and PIL images"
 _SHOWN = 80  # characters of what cannot be read
-# What the base64 of common formats begins with: a label for traces, corrected from the bytes when it is sent.
-_BEGINNINGS = {
-    "/9j/": "image/jpeg",
-    "iVBORw0KGgo": "image/png",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-    "JVBERi0": "application/pdf",
-}
-_UNKNOWN = "application/octet-stream"
+_PATH_LENGTH = 1024  # characters; what is longer is no path
 
 
 @dataclass(frozen=True)
@@ -242,9 +234,9 @@ def _decoded(value: Any, place: str) -> Any:
         if text[:8].lower().startswith(("http://", "https://")):
             return text
         try:
-            return base64.b64decode("".join(text.split()) if any(map(str.isspace, text[:100])) else text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            if "/" in text[:_SHOWN] or "." in text[:_SHOWN]:
+            return decoded(text)
+        except ValueError as error:
+            if len(text) < _PATH_LENGTH and label_of(text) == UNKNOWN and ("/" in text or "." in text):
                 raise _path(text, place) from error
             what = f"base64 that cannot be decoded ({text[:20]!r}...: {error})"
             raise _unreadable(place, what, "encode the whole file again") from error
@@ -257,8 +249,9 @@ def _of_bytes(data: bytes) -> bytes:
     """The file itself; some give its base64 as bytes."""
     if data.isascii():
         try:
-            return base64.b64decode(data, validate=True)
-        except binascii.Error:
+            text = data.decode("ascii")
+            return base64.b64decode(text, validate=True) if label_of(text) == UNKNOWN else decoded(text)
+        except ValueError:
             return data
     return data
 
@@ -268,8 +261,8 @@ def _of_data_uri(text: str) -> bytes | str:
     head, _, body = text.partition(",")
     if head[-7:].lower() == ";base64":
         try:
-            return base64.b64decode(body, validate=True)
-        except (binascii.Error, ValueError):
+            return decoded(body)
+        except ValueError:
             return text
     return text
 
@@ -328,8 +321,3 @@ def portable(found: Attached, made: Callable[[Attached], tuple[str, str]]) -> di
     else:
         text, label = made(found)
     return {"type": "image", "base64": text, "mime_type": label, **more}
-
-
-def label_of(text: str) -> str:
-    """The label of base64 data, by its beginning; a careful one where that says nothing."""
-    return next((label for start, label in _BEGINNINGS.items() if text.startswith(start)), _UNKNOWN)

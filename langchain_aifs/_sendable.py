@@ -6,7 +6,7 @@ messages, are moved to where the user speaks next, and both places say so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import (
@@ -19,8 +19,9 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, prepare_images
-from langchain_aifs._blocks import Attached, holds_no_json, is_picture, label_of, portable, read_block
+from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, model_card, prepare_images
+from langchain_aifs._base64 import label_of
+from langchain_aifs._blocks import Attached, holds_no_json, is_picture, portable, read_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Eyes", "attached_in", "has_pictures", "portable_messages", "sendable"]
 
+_WITH_EYES = "Qwen3-VL-30B-A3B-Instruct-FP8"
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
 _OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
 
@@ -130,8 +132,11 @@ def _portable(block: Any, place: str, eyes: Eyes) -> Any:
 
 
 def _encoded(found: Attached, eyes: Eyes) -> tuple[str, str]:
-    """Base64 and label of a PIL image, as it would be sent."""
-    image = eyes.see(found)[0]
+    """Base64 and label of a PIL image, as it would be sent.
+
+    Which model a call asks is not known yet; one without eyes is told so when the call is made.
+    """
+    image = (eyes if eyes.card.takes_images else replace(eyes, card=model_card(_WITH_EYES))).see(found)[0]
     return image.image_url.partition(",")[2], image.mime_type
 
 
