@@ -34,6 +34,7 @@ def whole_answer(response: httpx.Response) -> dict[str, Any]:
     if not messages or not all(messages):
         raise unexpected(f"An answer without a choice from {asked(response)}", response.text)
     for message in messages:
+        message["role"] = message.get("role") or "assistant"  # some hosts take it for granted
         if message.get("tool_calls"):
             message["tool_calls"] = told_apart(message["tool_calls"])
     return answer
@@ -45,7 +46,7 @@ def choices_of(
     """The choices of an answer or chunk, each with its `part` ("message" or "delta"), which may be empty.
 
     Raises:
-        UnexpectedAnswerError: choices, parts, tool calls or usage are no objects, or not in a list.
+        UnexpectedAnswerError: choices, parts, tool calls, words or usage are of another type than they have to be.
     """
     found: list[tuple[dict[str, Any], dict[str, Any]]] = []
     choices, usage = answer.get("choices") or [], answer.get("usage")
@@ -55,6 +56,8 @@ def choices_of(
         said = choice.get(part) or {}
         calls = (said.get("tool_calls") if isinstance(said, dict) else None) or []
         if not isinstance(said, dict) or not _are_objects(calls):
+            raise _misshapen(answer, response)
+        if not isinstance(said.get("content"), (str, list, type(None))):
             raise _misshapen(answer, response)
         if not all(isinstance(call.get("function") or {}, dict) for call in calls):
             raise _misshapen(answer, response)

@@ -139,7 +139,14 @@ def test_nothing_is_read_after_the_end(server: Emulator) -> None:
 
 
 ODD = ["null", "[]", '"x"', "1", '{"choices": [null]}', '{"choices": {"a": 1}}', '{"choices": "x"}']
-ODD_PARTS = ['"x"', "[1]", '{"tool_calls": [null]}', '{"tool_calls": {"a": 1}}', '{"tool_calls": [{"function": "f"}]}']
+ODD_PARTS = [
+    '"x"',
+    "[1]",
+    '{"content": 1}',
+    '{"tool_calls": [null]}',
+    '{"tool_calls": {"a": 1}}',
+    '{"tool_calls": [{"function": "f"}]}',
+]
 
 
 @pytest.mark.parametrize("odd", [*ODD, *(f'{{"choices": [{{"delta": {part}}}]}}' for part in ODD_PARTS), ""])
@@ -156,3 +163,10 @@ def test_odd_answers_are_errors_of_ours(server: Emulator, odd: str) -> None:
         server.fail(200, body=odd)
         with pytest.raises(UnexpectedAnswerError):
             way()
+
+
+def test_an_answer_without_a_role_is_the_assistants(server: Emulator) -> None:
+    """Some hosts leave the role out, since nobody else could have spoken."""
+    server.fail(200, body=json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}))
+    message = ChatAIFS().invoke("Hello")
+    assert (message.type, message.text) == ("ai", "Hi")
