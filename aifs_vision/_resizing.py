@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from functools import lru_cache
@@ -65,4 +66,8 @@ def _vips() -> Any | None:
         import pyvips
     except (ImportError, OSError):  # OSError: the library itself is not there
         return None
+    # While it writes out a picture for one record at DEBUG it logs another: with two handlers, two threads that do so
+    # wait for each other for ever.
+    log = logging.getLogger("pyvips")
+    log.setLevel(max(logging.INFO, log.level))
     return pyvips
