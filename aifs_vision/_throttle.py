@@ -49,11 +49,6 @@ class Throttle:
         self._probe: float | None = None  # when the one that tries was sent
         self._grown, self._cut = now, 0.0
 
-    @property
-    def resume(self) -> float:
-        """When the cool-down is over."""
-        return self._resume
-
     def closed_for(self, now: float) -> float:
         """Seconds for which nothing was let in, though it was tried."""
         return 0.0 if self._since is None else now - self._since
