@@ -15,6 +15,7 @@ __all__ = ["changes_colours", "in_srgb", "is_grey", "opaque"]
 _RANGES = (1.0, 255.0, 65_535.0)  # the largest values of greys as floats, of 8 bits and of 16
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 _ALIKE = 3  # levels of 255; nobody sees such a difference, and no model does
+_FEW = 64  # px across and down that are looked at first
 _STEP = 51  # levels between the colours that a profile is tried with
 
 
@@ -61,10 +62,15 @@ def changes_colours(profile: bytes, mode: str) -> bool:
 
 def is_grey(picture: Image.Image) -> bool:
     """Whether an RGB picture has greys only, so that one band says it all."""
-    from PIL import ImageChops
+    from PIL import Image, ImageChops
 
-    red, green, blue = picture.split()
-    return not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+    # Nearly every coloured picture shows it in a few pixels.
+    few = picture.resize((min(picture.width, _FEW), min(picture.height, _FEW)), Image.Resampling.NEAREST)
+    for pixels in (few, picture):
+        red, green, blue = pixels.split()
+        if any(ImageChops.difference(red, other).getbbox() for other in (green, blue)):
+            return False
+    return True
 
 
 @lru_cache(maxsize=16)

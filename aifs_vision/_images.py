@@ -31,6 +31,7 @@ __all__ = ["PreparedImage", "prepare"]
 _UNCHANGED_MODES = frozenset({"1", "L", "P", "RGB"})
 _HEAVY = 256 * 1024  # bytes above which a PNG with more than a byte for each pixel is probably a photograph,
 _LIGHTER = 0.75  # of whose bytes a JPEG has to be worth it
+_SMALLEST = 1.0  # px of x-height: less is no print
 _DEEP, _DEPTH_AT = 16, 24  # bits a channel, and where a PNG says how many it has
 _SLACK = 0.1  # of a band's height: how far a cut is moved to find a gap between two lines
 _GAP = 0.002  # of a band's height: rows without ink that are such a gap
@@ -90,30 +91,43 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
     limits.check_size(frame.source, width, height, page=page_of(frame), drawn=frame.kind is PDF)
     plan = layout(width, height, card, task)
     with decoding(frame.source, frame.kind, page_of(frame)):
-        if plan.size == (width, height) and plan.bands == 1:
-            decoded = _decoded(frame, plan.size, limits)
-            if not _is_sendable(decoded, frame, card):
-                return _encoded(frame, _plain(frame, decoded), plan, card)
-            unchanged = _unchanged(frame)
-            if frame.kind is not PNG or len(unchanged.data) <= max(_HEAVY, width * height):
-                return [unchanged]
-            (lighter,) = _encoded(frame, _plain(frame, decoded), plan, card)
-            return [lighter if len(lighter.data) < _LIGHTER * len(unchanged.data) else unchanged]
+        if _is_whole(plan, frame):
+            return _whole(frame, _decoded(frame, plan.size, limits), plan, card)
         if not task.dense_side:
             return _encoded(frame, _plain(frame, _decoded(frame, plan.size, limits)), plan, card)
-        # Print may be too small for the usual size: it is looked at, at no less than that size.
+        # Print may be too small for the usual size: it is looked at, at no less than that size; and at once in full
+        # where the smallest print would need all there is, so that nothing is decoded twice.
         usual = usual_size(width, height, task)
-        picture = _plain(frame, _decoded(frame, max(plan.size, usual), limits))
-        whole = picture
-        if plan.size == usual:  # as it is nearly always: then what is looked at is what is sent
+        in_full = frame.kind is not PDF and _is_whole(layout(width, height, card, task, _SMALLEST), frame)
+        decoded = _decoded(frame, (width, height) if in_full else max(plan.size, usual), limits)
+        picture = whole = _plain(frame, decoded)
+        if plan.size == usual and not in_full:  # nearly always: then what is looked at is what is sent
             picture = replace(picture, pixels=resized(picture.pixels, usual))
         letters = x_height(picture.pixels)
         plan = layout(width, height, card, task, letters and letters * width / picture.pixels.width)
+        if in_full and _is_whole(plan, frame):
+            return _whole(frame, decoded, plan, card)
         if plan.width > picture.pixels.width:
             picture = whole
         if plan.width > picture.pixels.width or (frame.kind is PDF and plan.size != picture.pixels.size):
             picture = _plain(frame, _decoded(frame, plan.size, limits))
         return _encoded(frame, picture, plan, card)
+
+
+def _is_whole(plan: Layout, frame: Frame) -> bool:
+    """Whether the picture is sent in its own size and in one."""
+    return plan.size == (frame.width, frame.height) and plan.bands == 1
+
+
+def _whole(frame: Frame, decoded: Image.Image, plan: Layout, card: ModelCard) -> list[PreparedImage]:
+    """The picture in its own size: the bytes as they are where nothing is to be changed, unless a JPEG is far less."""
+    if not _is_sendable(decoded, frame, card):
+        return _encoded(frame, _plain(frame, decoded), plan, card)
+    unchanged = _unchanged(frame)
+    if frame.kind is not PNG or len(unchanged.data) <= max(_HEAVY, plan.width * plan.height):
+        return [unchanged]
+    (lighter,) = _encoded(frame, _plain(frame, decoded), plan, card)
+    return [lighter if len(lighter.data) < _LIGHTER * len(unchanged.data) else unchanged]
 
 
 @dataclass(frozen=True, kw_only=True)

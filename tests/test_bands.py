@@ -137,6 +137,18 @@ def test_small_print_is_sent_larger() -> None:
     assert all(1600 < side <= 2048 for side in sent[5:])
 
 
+@pytest.mark.parametrize(("kind", "label"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
+def test_print_that_needs_the_picture_whole_is_sent_untouched(kind: str, label: str) -> None:
+    """A screenshot whose print is read only in its own size is sent as it came, and not encoded once more."""
+    page = english_page(size=5.0, pixels=1900).image.convert("RGB")
+    page.putpixel((0, 0), (255, 0, 0))
+    data = saved(page, kind)
+    with Emulator(ocr=False) as server:
+        client(server, QWEN).read(data, "ocr")
+        ((sent_label, sent),) = server.requests[0].images
+    assert (sent_label, sent) == (label, data)
+
+
 def test_a_size_of_ones_own_holds() -> None:
     """`sized()` bounds the longer side, small print or not, and nothing is enlarged to it."""
     page = saved(english_page(size=6, pixels=2339).image)
