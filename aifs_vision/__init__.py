@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from aifs_vision._tokens import image_tokens, text_tokens
     from aifs_vision._tool_forms import ToolForm
     from aifs_vision._tools import ToolResult, VisionTools
+    from aifs_vision._tracing import OnRequest, SentRequest
     from aifs_vision._typed import DataMismatch, data_of
     from aifs_vision._visual_hits import VisualHit
     from aifs_vision._visual_rag import AIFSVisualRAGStore
@@ -121,6 +122,7 @@ __all__ = [
     "ModelUse",
     "NotFoundError",
     "OnError",
+    "OnRequest",
     "Original",
     "Originals",
     "PermissionDeniedError",
@@ -133,6 +135,7 @@ __all__ = [
     "ResidencyError",
     "Run",
     "RunReport",
+    "SentRequest",
     "ServiceError",
     "SettingsError",
     "SeveralPagesError",
@@ -189,6 +192,7 @@ _HOMES = {
     "_tokens": "image_tokens text_tokens",
     "_tool_forms": "ToolForm",
     "_tools": "ToolResult VisionTools",
+    "_tracing": "OnRequest SentRequest",
     "_typed": "DataMismatch data_of",
     "_visual_hits": "VisualHit",
     "_visual_rag": "AIFSVisualRAGStore",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aifs_vision._frames import Frames
     from aifs_vision._readings import Reading
     from aifs_vision._sources import Source
+    from aifs_vision._tracing import OnRequest
     from aifs_vision._work import OnError
 
 __all__ = ["DEFAULT_MODEL", "Vision"]
@@ -173,6 +174,7 @@ class Vision:
         frames: Frames = "auto",
         glob: str = "**/*",
         progress: bool = False,
+        on_request: OnRequest | None = None,
     ) -> Run:
         """A run over many images: one reading for each page or frame, in the order of the sources.
 
@@ -188,6 +190,9 @@ class Vision:
                 many at even times, "scenes" up to sixteen, each the first of another scene.
             glob: which files of a folder; hidden ones are left out, and PDF files and videos unless it names them.
             progress: show on stderr how far the run is; nicely where rich (extra `cli`) and a terminal are there.
+            on_request: called with a `SentRequest` when an HTTP request is sent, and again when it has ended; those
+                that are sent again because they failed are requests of their own. It is called on the background
+                loop, so it is to be quick and must not wait for another reading; what it raises ends the run.
 
         While it is iterated it raises what `read()` raises, if `on_error` is "raise"; and whatever `on_error` is,
         ImageNotFoundError for a lone path that does not exist or a folder without images. A key that is refused
@@ -197,7 +202,8 @@ class Vision:
             SettingsError: an argument outside its choices.
         """
         spread = Spread.checked(sources, frames, glob)
-        return Run(Work(self._reader(task), spread, on_error, frames, ordered=ordered, watched=progress))
+        reader = self._reader(task, on_request=on_request)
+        return Run(Work(reader, spread, on_error, frames, ordered=ordered, watched=progress))
 
     def estimate(
         self,
@@ -265,13 +271,16 @@ class Vision:
     def __deepcopy__(self, memo: dict[int, Any]) -> Vision:
         return self
 
-    def _reader(self, task: str | Task, kind: type[FrameReader] = FrameReader) -> FrameReader:
+    def _reader(
+        self, task: str | Task, kind: type[FrameReader] = FrameReader, *, on_request: OnRequest | None = None
+    ) -> FrameReader:
         return kind(
             ways=self._ways,
             image_limits=self._image_limits,
             task=Task.of(task),
             recall=None if self._cache is None else Recall(self._cache),
             budget=self._budget,
+            on_request=on_request,
         )
 
     async def _read(self, source: Source, reader: FrameReader) -> Reading:

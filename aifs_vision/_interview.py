@@ -22,7 +22,7 @@ from aifs_vision._line import line_of
 from aifs_vision._loop import home
 from aifs_vision._plan import Manner, plan
 from aifs_vision._readings import ModelUse, Usage
-from aifs_vision._tracing import asking
+from aifs_vision._tracing import SentRequest, Watched, asking
 from aifs_vision._transport import OUTAGE, Unwanted
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aifs_vision._plan import Form, Plan
     from aifs_vision._settings import Settings
     from aifs_vision._tasks import Task
+    from aifs_vision._tracing import OnRequest
 
 __all__ = ["Interview", "Spent", "Way", "first_manner"]
 
@@ -120,9 +121,18 @@ class Interview:
     not fit; each of them as often as it is worth it.
     """
 
-    def __init__(self, way: Way, task: Task, image: PreparedImage, spent: Spent, budget: Budget | None) -> None:
+    def __init__(
+        self,
+        way: Way,
+        task: Task,
+        image: PreparedImage,
+        spent: Spent,
+        budget: Budget | None,
+        *,
+        on_request: OnRequest | None = None,
+    ) -> None:
         self._way, self._task, self._image = way, task, image
-        self._spent, self._budget = spent, budget
+        self._spent, self._budget, self._on_request = spent, budget, on_request
         # The reasoning models take no temperature; what they are asked twice they say twice.
         self._temperatures = list(_TEMPERATURES) if way.card.max_tokens_field == "max_tokens" else []
         self._again = True  # an answer that cannot be used may be a gateway's hiccup
@@ -242,12 +252,16 @@ class Interview:
     async def _answer(
         self, request: Plan, *, sent: Callable[[Any], None] = lambda _: None, **more: Any
     ) -> tuple[Any, Told]:
-        way, spent = self._way, self._spent
+        way, spent, watched = self._way, self._spent, self._watched()
         spent.add(way, ModelUse(requests=1))
+        if watched is not None:
+            more["ended"] = watched.ended
 
         def counted(attempt: Any) -> None:
             spent.add(way, ModelUse(attempts=1))
             sent(attempt)
+            if watched is not None:
+                watched.sent(attempt.extensions["attempts"])
 
         try:
             answer, told = await exchange(
@@ -275,6 +289,13 @@ class Interview:
         spent.add(way, ModelUse(usage=used, cost_eur=cost))
         spent.waited += told.waited
         return answer, told
+
+    def _watched(self) -> Watched | None:
+        """Whoever is told of the requests of one more question."""
+        if self._on_request is None:
+            return None
+        image, model, task = self._image, self._way.model, self._task.name
+        return Watched(self._on_request, SentRequest(source=image.source, page=image.page, model=model, task=task))
 
     def _in_vain(self) -> AIFSError | None:
         """What makes every further request futile; those who have their money reserved may still go."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aifs_vision._recall import Recall
     from aifs_vision._sources import Source
     from aifs_vision._tasks import Task
+    from aifs_vision._tracing import OnRequest
 
 __all__ = ["FrameReader"]
 
@@ -47,6 +48,7 @@ class FrameReader:
 
     Attributes:
         ways: to the model, and to what stands in for it, in their order.
+        on_request: told of each request; None where nobody listens.
     """
 
     ways: Sequence[Way]
@@ -54,6 +56,7 @@ class FrameReader:
     task: Task
     recall: Recall | None
     budget: Budget | None
+    on_request: OnRequest | None = None
 
     @property
     def in_flight(self) -> int:
@@ -149,7 +152,12 @@ class FrameReader:
             APIError: a band could not be asked for; the page has no reading then, as half a page is none.
         """
         interviews = [
-            (Interview(way, self.task, image, spent, self.budget), request, image.shared) for image, request in images
+            (
+                Interview(way, self.task, image, spent, self.budget, on_request=self.on_request),
+                request,
+                image.shared,
+            )
+            for image, request in images
         ]
         images.clear()
         if len(interviews) == 1:

@@ -1,19 +1,28 @@
-"""A span of OpenTelemetry for each question to the model, where opentelemetry-api is installed; else nothing.
+"""What others are told of questions and requests, while they are under way.
 
-Names follow the semantic conventions for generative AI. A span holds names and counts only: no prompt, picture, answer,
-path or header, and of an error its class alone, as its message may quote any of them.
+OpenTelemetry gets a span for each question to the model, where opentelemetry-api is installed. Names follow the
+semantic conventions for generative AI. A span holds names and counts only: no prompt, picture, answer, path or header,
+and of an error its class alone, as its message may quote any of them. An observer of one's own (`on_request`) is told
+of each HTTP request, as `SentRequest`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from asyncio import CancelledError
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from aifs_vision._api_errors import APIError
+from aifs_vision._readings import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
     Facts = dict[str, float | str | Sequence[str]]
 
-__all__ = ["Asked", "asking"]
+__all__ = ["Asked", "OnRequest", "SentRequest", "Watched", "asking"]
 
 _ASKED = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -142,3 +151,72 @@ def _name(value: Any) -> str | None:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
+
+
+# -- For observers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentRequest:
+    """One HTTP request about a page or frame; told of when it is sent, and once more when it has ended.
+
+    Neither picture, prompt, answer nor key is in it, and of an error its class alone.
+
+    Attributes:
+        id: this request's own, the same both times.
+        source, page: as in `Reading`.
+        model, task: who is asked what.
+        attempt: 1 for the first request of a question, and one more each time it is sent again because it failed.
+        status: of HTTP; None while it is under way, and where no whole answer came.
+        error: the class of what came in place of an answer, such as "ReadTimeout"; "CancelledError" where nobody
+            waited for it any more. None where a status came.
+        seconds: from its sending to its end; None while it is under way.
+        usage: tokens, as its answer says.
+    """
+
+    id: str = ""
+    source: str
+    page: int
+    model: str
+    task: str
+    attempt: int = 1
+    status: int | None = None
+    error: str | None = None
+    seconds: float | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; else it is just being sent."""
+        return self.seconds is not None
+
+
+OnRequest = Callable[[SentRequest], None]
+"""Whoever is told of requests; called on the background loop, so it must neither wait nor ask anything itself."""
+
+
+class Watched:
+    """The requests of one question, one after the other, as an observer is told of them; called on the loop."""
+
+    def __init__(self, on_request: OnRequest, question: SentRequest) -> None:
+        self._on_request, self._latest, self._begun = on_request, question, 0.0
+
+    def sent(self, attempt: int) -> None:
+        """Tells that it is being sent, and for the how-manieth time."""
+        self._begun = asyncio.get_running_loop().time()
+        self._latest = replace(self._latest, id=uuid.uuid4().hex, attempt=attempt)
+        self._tell(self._latest)
+
+    def ended(self, outcome: httpx.Response | httpx.RequestError | None) -> None:
+        """Tells what it has met."""
+        seconds = asyncio.get_running_loop().time() - self._begun
+        met: dict[str, Any] = {"error": CancelledError.__name__ if outcome is None else type(outcome).__name__}
+        if isinstance(outcome, httpx.Response):
+            met = {"status": outcome.status_code, "usage": Usage.of(outcome.extensions.get("json"))}
+        self._tell(replace(self._latest, seconds=seconds, **met))
+
+    def _tell(self, request: SentRequest) -> None:
+        try:
+            self._on_request(request)
+        except (KeyboardInterrupt, SystemExit) as error:  # they would end the loop, which is not the caller's alone
+            raise RuntimeError(f"on_request raised {type(error).__name__}") from error

@@ -67,6 +67,7 @@ class Call:
         outage: seconds for which everything may fail before it gives up.
         wanted: asked before each attempt, whether there is still a reason for it.
         sent: told of each attempt; the request's `extensions` tell of those before.
+        ended: told what each of them has met; None where nobody waits for it any more.
         again: awaited before each attempt after one that the service may have worked on, and bill; may raise.
     """
 
@@ -79,6 +80,7 @@ class Call:
     outage: float = OUTAGE
     wanted: Callable[[], bool] = lambda: True
     sent: Callable[[httpx.Request], None] = lambda _: None
+    ended: Callable[[httpx.Response | httpx.RequestError | None], None] = lambda _: None
     again: Callable[[], Awaitable[None]] = _granted
 
 
@@ -188,7 +190,7 @@ async def send(request: httpx.Request, call: Call) -> httpx.Response:
                 asked_for = told["unanswered"]
                 await call.again()
             async with call.line.aside(turn) if trial.breaks_servers else nullcontext():
-                met = await _attempt(request, call, turn)
+                met = await _told(request, call, turn)
             outcome = met.outcome
             told["waited"] = turn.waited
             unanswered = isinstance(outcome, httpx.RequestError) and not isinstance(outcome, _NOT_SENT)
@@ -205,6 +207,17 @@ async def send(request: httpx.Request, call: Call) -> httpx.Response:
 
 def _name(outcome: httpx.Response | httpx.RequestError) -> str:
     return str(outcome.status_code) if isinstance(outcome, httpx.Response) else type(outcome).__name__
+
+
+async def _told(request: httpx.Request, call: Call, turn: Turn) -> _Met:
+    """One attempt, of whose end the call is told where something was sent."""
+    before, met = request.extensions["attempts"], None
+    try:
+        met = await _attempt(request, call, turn)
+    finally:
+        if request.extensions["attempts"] > before:
+            call.ended(None if met is None else met.outcome)
+    return met
 
 
 async def _attempt(request: httpx.Request, call: Call, turn: Turn) -> _Met:
