@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import os
+import sys
+from typing import IO, TYPE_CHECKING
 
 from aifs_vision._formats import JPEG, PNG, Format
 from aifs_vision._resizing import resized
@@ -48,6 +50,17 @@ def _smallest(picture: Image.Image) -> tuple[bytes, Format]:
 
 
 def _saved(picture: Image.Image, encoding: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, encoding, **options)
-    return buffer.getvalue()
+    with _memory() as file:
+        picture.save(file, encoding, **options)
+        file.seek(0)
+        return file.read()
+
+
+def _memory() -> IO[bytes]:
+    """A file in memory: a real one where there is such, as Pillow lets other threads run only while it writes one."""
+    if sys.platform == "linux":
+        try:
+            return os.fdopen(os.memfd_create("aifs-vision"), "w+b")
+        except OSError:  # forbidden in a sandbox, or no descriptor is left
+            pass
+    return io.BytesIO()
