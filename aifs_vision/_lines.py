@@ -5,6 +5,8 @@ Both are read from how dark the rows of pixels are, which Pillow sums up; nothin
 
 from __future__ import annotations
 
+import math
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ _CONTRAST = 24  # levels between the two; less is a blank strip, or the grain of
 _LINE = 0.4  # of the way from paper to ink: above it lie the rows between the tops and the feet of small letters
 _FAR_MORE = 2  # times the lines: then what was darkest was no print
 _LEAST, _MOST, _MOST_OF_ALL = 3, 24, 1 / 32  # px, and of the height: lower is dust, taller a picture or a headline
+_RUNS = re.compile(b"1{%d,}" % _LEAST)
 _ENOUGH, _COVERED = 12, 0.01  # lines, and the share of all rows in them, to be sure that it is print
 _AGREED = 1.25  # times the one, at most, is the other of two heights that agree
 _ALIKE = 0.5  # of them have about the same height
@@ -73,10 +76,10 @@ def _dark_runs(rows: bytes, ranked: list[int], ink_share: float, most: int) -> l
         paper, ink = ranked[int((1 - _GROUND) * len(ranked))], ranked[int((1 - ink_share) * len(ranked)) - 1]
     if abs(paper - ink) < _CONTRAST:
         return []
-    border = paper - (paper - ink) * _LINE
-    dark = bytes((level < border) == (ink < paper) for level in range(256))
-    runs = [len(run) for run in rows.translate(dark).split(b"\0")]
-    return [run for run in runs if _LEAST <= run <= most]
+    lower = math.ceil(paper - (paper - ink) * _LINE)  # levels below the border
+    dark, light = (b"1", b"0") if ink < paper else (b"0", b"1")
+    runs = map(len, _RUNS.findall(rows.translate(dark * lower + light * (256 - lower))))
+    return [run for run in runs if run <= most]
 
 
 def _weighted_median(heights: list[int]) -> int:
