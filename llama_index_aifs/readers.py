@@ -12,7 +12,7 @@ from llama_index.core.readers.base import BasePydanticReader
 
 from aifs_vision import READABLE_SUFFIXES, Task, Vision, survey_images
 from llama_index_aifs._given import Given
-from llama_index_aifs._instrumentation import traced
+from llama_index_aifs._instrumentation import Trace
 from llama_index_aifs._later import Later
 from llama_index_aifs._nodes import document, pending_document
 from llama_index_aifs._remote import checked, opened_on
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llama_index.core.readers.base import BaseReader
     from llama_index.core.schema import Document
 
-    from aifs_vision import Estimate, Frames, ImageLimits, OnError, Reading, Run, RunReport, Source
+    from aifs_vision import Estimate, Frames, ImageLimits, OnError, OnRequest, Reading, Run, RunReport, Source
 
 __all__ = ["AIFSImageReader"]
 
@@ -164,7 +164,7 @@ class AIFSImageReader(BasePydanticReader):
             fs: an fsspec file system that paths are opened on; None for the local one.
         """
         given = Given(file)
-        with self._run(given.sources(self._task), fs) as run, self._watched(run) as read:
+        with self._watched(given.sources(self._task), fs) as (run, read), run:
             for reading in run:
                 yield self._document(read(reading), extra_info, given)
 
@@ -203,8 +203,8 @@ class AIFSImageReader(BasePydanticReader):
         (LlamaIndex's own readers differ: some give a coroutine of a list here, which would not be lazy.)
         """
         given = Given(file)
-        async with self._run(given.sources(self._task), fs) as run:
-            with self._watched(run) as read:
+        with self._watched(given.sources(self._task), fs) as (run, read):
+            async with run:
                 async for reading in run:
                     yield self._document(read(reading), extra_info, given)
 
@@ -232,21 +232,30 @@ class AIFSImageReader(BasePydanticReader):
         """This reader for every suffix it reads, as `SimpleDirectoryReader` wants it."""
         return dict.fromkeys(sorted(READABLE_SUFFIXES), self)
 
-    def _run(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Run:
+    def _run(
+        self,
+        file: Source | Iterable[Source],
+        fs: AbstractFileSystem | None,
+        on_request: OnRequest | None = None,
+    ) -> Run:
         sources = self._sources(file, fs)
         vision = self.vision
         if vision is None or self._task is None:
             return survey_images(sources, image_limits=self._image_limits, **self._options)
-        return vision.read_many(sources, self._task, **self._options)
+        return vision.read_many(sources, self._task, on_request=on_request, **self._options)
 
     def _sources(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None) -> Source | Iterable[Source]:
         return file if checked(fs) is None else opened_on(fs, file, self._options["glob"])
 
     @contextmanager
-    def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
-        self._latest = run
-        with traced(self, run, self._model or "", "" if self._task is None else self._task.name) as read:
-            yield read
+    def _watched(
+        self, file: Source | Iterable[Source], fs: AbstractFileSystem | None
+    ) -> Iterator[tuple[Run, Callable[[Reading], Reading]]]:
+        """A run, to be closed inside of the block, so that its requests have ended when it has."""
+        trace = Trace(self, self._model or "", "" if self._task is None else self._task.name)
+        run = self._latest = self._run(file, fs, trace.request)
+        with trace.around(run) as read:
+            yield run, read
 
     def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: Given) -> Document:
         if self._task is not None:

@@ -11,7 +11,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import TransformComponent
 
 from aifs_vision import Task, Vision, survey_images
-from llama_index_aifs._instrumentation import traced
+from llama_index_aifs._instrumentation import Trace
 from llama_index_aifs._later import Later
 from llama_index_aifs._references import Batch
 from llama_index_aifs._remote import checked
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from llama_index.core.schema import BaseNode
 
-    from aifs_vision import Estimate, Frames, OnError, Reading, Run, RunReport
+    from aifs_vision import Estimate, Frames, OnError, OnRequest, Reading, Run, RunReport
 
 __all__ = ["ImageToText"]
 
@@ -165,7 +165,7 @@ class ImageToText(TransformComponent):
     def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 - of other steps
         """The nodes, those that stand for pictures replaced by what is to be read on them."""
         batch = Batch(nodes, self._fs)
-        with self._run(batch) as run, self._watched(run) as read:
+        with self._watched(batch) as (run, read), run:
             for reading in run:
                 batch.add(read(reading))
         return batch.result(self._skipped(run))
@@ -173,20 +173,22 @@ class ImageToText(TransformComponent):
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:  # noqa: ARG002 - of other steps
         """The asynchronous twin of the call; the event loop is free while images are read."""
         batch = await asyncio.to_thread(Batch, nodes, self._fs)
-        async with self._run(batch) as run:
-            with self._watched(run) as read:
+        with self._watched(batch) as (run, read):
+            async with run:
                 async for reading in run:
                     batch.add(read(reading))
         return await asyncio.to_thread(batch.result, self._skipped(run))
 
-    def _run(self, batch: Batch) -> Run:
-        return self.vision.read_many(batch.sources(), self._task, **self._options)
+    def _run(self, batch: Batch, on_request: OnRequest | None = None) -> Run:
+        return self.vision.read_many(batch.sources(), self._task, on_request=on_request, **self._options)
 
     @contextmanager
-    def _watched(self, run: Run) -> Iterator[Callable[[Reading], Reading]]:
-        self._latest = run
-        with traced(self, run, self._model, self._task.name) as read:
-            yield read
+    def _watched(self, batch: Batch) -> Iterator[tuple[Run, Callable[[Reading], Reading]]]:
+        """A run, to be closed inside of the block, so that its requests have ended when it has."""
+        trace = Trace(self, self._model, self._task.name)
+        run = self._latest = self._run(batch, trace.request)
+        with trace.around(run) as read:
+            yield run, read
         if self._answers is not None and run.report.failures:
             self._answers = uuid.uuid4().hex
 

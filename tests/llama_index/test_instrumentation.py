@@ -10,6 +10,7 @@ import pytest
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import Field
 
 from aifs_vision import ImageFormatError
@@ -49,41 +50,89 @@ def watched() -> Iterator[tuple[Events, SimpleSpanHandler]]:
     root.event_handlers, root.span_handlers = before
 
 
-def own(spans: list[Any]) -> list[Any]:
-    """The spans of this project's runs."""
-    return [span for span in spans if ".read-" in span.id_]
+def own(spans: list[Any], kind: str = ".read-") -> list[Any]:
+    """The spans of this project's runs, or of their requests."""
+    return [span for span in spans if kind in span.id_]
 
 
-@pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("kind", ["reader", "reader, async", "transform", "transform, async"])
-def test_a_run_is_a_span_with_an_event_for_each_image(kind: str, folder: Path, watched: Any) -> None:
-    """A span from the first to the last image, with what was asked, what each image took, and the sum of it."""
-    documents = AIFSImageReader(task=None).load_data(folder)
-    events, spans = watched
-    events.seen.clear()
-    spans.completed_spans.clear()
-    reader, transform = AIFSImageReader(task="caption"), ImageToText(task="caption")
+def run(kind: str, source: Any, **options: Any) -> None:
+    """Reads an image or a folder in one of the ways there are."""
+    documents = AIFSImageReader(task=None).load_data(source)
+    reader, transform = AIFSImageReader(task="caption", **options), ImageToText(task="caption", **options)
     if kind == "reader":
-        reader.load_data(folder)
+        reader.load_data(source)
     elif kind == "reader, async":
-        asyncio.run(reader.aload_data(folder))
+        asyncio.run(reader.aload_data(source))
     elif kind == "transform":
         transform(documents)
     else:
         asyncio.run(transform.acall(documents))
-    (span,) = own(spans.completed_spans)
+
+
+KINDS = pytest.mark.parametrize("kind", ["reader", "reader, async", "transform", "transform, async"])
+
+
+@pytest.mark.usefixtures("environment")
+@KINDS
+def test_a_run_is_a_span_with_an_event_for_each_image(kind: str, folder: Path, watched: Any) -> None:
+    """A span from the first to the last image, with what was asked, what each image took, and the sum of it."""
+    events, spans = watched
+    run(kind, folder)
+    documents = AIFSImageReader(task=None).load_data(folder)
+    _, span, _ = own(spans.completed_spans)  # beside it those of the lists
     assert not spans.open_spans
     (start,), images, (end,) = (
-        events.named(name) for name in ("ReadingStartEvent", "ImageReadEvent", "ReadingEndEvent")
+        [event for event in events.named(name) if event.span_id == span.id_]
+        for name in ("ReadingStartEvent", "ImageReadEvent", "ReadingEndEvent")
     )
-    assert (start.model, start.task) == (transform.vision.model, "caption")
+    assert (start.model, start.task) == (ImageToText().vision.model, "caption")
     assert [(image.source, image.page) for image in images] == [
         (document.metadata["source"], document.metadata["page"]) for document in documents
     ]
     assert {image.status for image in images} == {"ok"}
     assert sum(image.requests for image in images) == end.report["requests"] == 4
     assert sum(image.input_tokens for image in images) == end.report["input_tokens"] > 0
-    assert {event.span_id for event in (start, *images, end)} == {span.id_}
+
+
+@pytest.mark.usefixtures("environment")
+@KINDS
+def test_each_request_is_a_span_inside_of_its_run(kind: str, folder: Path, server: Emulator, watched: Any) -> None:
+    """One that is sent again because it failed is two: one that has failed, and one that has not; with its events."""
+    events, spans = watched
+    server.fail(503, retry_after=0.01)
+    run(kind, folder / "a.png")
+    (around,) = [span for span in own(spans.completed_spans) if span.id_.startswith(kind_of(kind))][-1:]
+    (failed,), (answered,) = own(spans.dropped_spans, ".request-"), own(spans.completed_spans, ".request-")
+    assert {failed.parent_id, answered.parent_id} == {around.id_}
+    assert around.start_time <= failed.start_time <= answered.start_time <= answered.end_time <= around.end_time
+    starts, ends = events.named("ImageRequestStartEvent"), events.named("ImageRequestEndEvent")
+    assert [event.span_id for event in starts] == [event.span_id for event in ends] == [failed.id_, answered.id_]
+    assert [(event.source, event.page, event.attempt) for event in starts] == [
+        (str(folder / "a.png"), 1, 1),
+        (str(folder / "a.png"), 1, 2),
+    ]
+    assert [(event.status, event.error, event.input_tokens > 0) for event in ends] == [
+        (503, None, False),
+        (200, None, True),
+    ]
+    assert len(server.requests) == 2
+    assert not spans.open_spans
+
+
+def kind_of(kind: str) -> str:
+    """The class that runs in this way."""
+    return "AIFSImageReader" if kind.startswith("reader") else "ImageToText"
+
+
+@pytest.mark.usefixtures("environment")
+def test_requests_have_the_tags_of_who_asks(folder: Path, watched: Any) -> None:
+    """Tags that are set around a loading are on the events and spans of its requests, too."""
+    events, spans = watched
+    with instrument_tags({"tenant": "blue"}):
+        AIFSImageReader(task="caption").load_data(folder / "a.png")
+    told = [event for event in events.seen if event.class_name().startswith(("Reading", "Image"))]
+    assert {event.tags.get("tenant") for event in told} == {"blue"}
+    assert [span.tags for span in own(spans.completed_spans, ".request-")] == [{"tenant": "blue"}]
 
 
 @pytest.mark.usefixtures("environment")
@@ -92,8 +141,8 @@ def test_neither_pictures_nor_keys_are_in_it(folder: Path, server: Emulator, wat
     AIFSImageReader(task="caption").load_data([folder, PNG])
     AIFSEmbedding().get_text_embedding("Rechnung")
     events, _ = watched
-    of_readings = [event for event in events.seen if event.class_name().startswith(("Reading", "ImageRead"))]
-    assert len(of_readings) == 7
+    of_readings = [event for event in events.seen if event.class_name().startswith(("Reading", "Image"))]
+    assert len(of_readings) == 7 + 2 * 5
     for event in of_readings:
         assert len(json.dumps(event.model_dump(mode="json"))) < 1_000
         assert "fixed answer" not in str(event.model_dump())
@@ -126,9 +175,12 @@ def test_a_loading_that_is_left_early_has_ended(folder: Path, watched: Any) -> N
     events, spans = watched
     documents = AIFSImageReader(task="caption").lazy_load_data(folder)
     next(iter(documents))
+    assert spans.open_spans
     AIFSEmbedding().get_text_embedding("Rechnung")
     documents.close()  # type: ignore[attr-defined]
     (span,) = own(spans.completed_spans)
-    assert not [other for other in spans.completed_spans if other.parent_id == span.id_]
+    inside = [other for other in spans.completed_spans if other.parent_id == span.id_]
+    assert inside == own(spans.completed_spans, ".request-")
+    assert not spans.open_spans
     assert not spans.dropped_spans
     assert events.named("ReadingEndEvent")
