@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aifs_vision import Frames, ImageSize
 
-__all__ = ["Eyes", "attached_in", "has_pictures", "portable_messages", "sendable"]
+__all__ = ["Eyes", "attached_in", "has_pictures", "is_heavy", "portable_messages", "sendable"]
 
 _WITH_EYES = "Qwen3-VL-30B-A3B-Instruct-FP8"
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
@@ -65,6 +65,11 @@ class Eyes:
 def has_pictures(messages: Sequence[BaseMessage]) -> bool:
     """Whether anything in the messages has to be looked at, which takes time."""
     return any(is_picture(block) for message in messages for block in _blocks(message))
+
+
+def is_heavy(messages: Sequence[BaseMessage]) -> bool:
+    """Whether anything in the messages, such as a PIL image, takes time to become what traces and caches can hold."""
+    return any(holds_no_json(block) for message in messages for block in _blocks(message))
 
 
 def attached_in(messages: Sequence[BaseMessage]) -> Iterator[Attached | dict[str, Any]]:

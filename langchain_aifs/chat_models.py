@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.prompt_values import ChatPromptValue
-
-from aifs_vision import ImageLimits, model_card
-from langchain_aifs._connected import ConnectedChat
+from aifs_vision import model_card
 from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import profile_of
 from langchain_aifs._replies import cost_eur, keep_asides, paid_before
-from langchain_aifs._sendable import Eyes, has_pictures, portable_messages, sendable
+from langchain_aifs._seeing import SeeingChat
+from langchain_aifs._sendable import has_pictures, sendable
 from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from langchain_core.language_models import LanguageModelInput, ModelProfile
     from langchain_core.language_models.base import LangSmithParams
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-    from langchain_core.prompt_values import PromptValue
     from langchain_core.runnables import Runnable
 
 __all__ = ["ChatAIFS"]
@@ -32,7 +28,7 @@ __all__ = ["ChatAIFS"]
 _ROOMS = ("max_tokens", "max_completion_tokens")
 
 
-class ChatAIFS(ConnectedChat):
+class ChatAIFS(SeeingChat):
     """A chat model of AI Foundation Services.
 
         chat = ChatAIFS(model="Qwen3-VL-30B-A3B-Instruct-FP8")      # the key is in AIFS_API_KEY
@@ -71,20 +67,10 @@ class ChatAIFS(ConnectedChat):
     Copies with other values, and assignments of key, address, residency and the like, are checked and connected anew.
     """
 
-    image_size: Literal["auto", "original"] | int = "auto"
-    frames: Literal["auto", "first", "all", "scenes"] | int = "auto"
-    image_limits: ImageLimits | None = None
-
     def __init__(self, **kwargs: Any) -> None:  # here, so that type checkers take texts for keys, and both names
         super().__init__(**self._taken(kwargs))
 
     # -- Asking ----------------------------------------------------------------------------------------------------
-
-    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
-        value = super()._convert_input(model_input)
-        with own_errors():
-            messages = portable_messages(value.to_messages(), self._eyes({}))
-        return value if messages is None else ChatPromptValue(messages=messages)
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -117,10 +103,6 @@ class ChatAIFS(ConnectedChat):
         """The messages with their pictures prepared; off the loop, where there are any."""
         eyes = self._eyes(kwargs)
         return await asyncio.to_thread(sendable, messages, eyes) if has_pictures(messages) else sendable(messages, eyes)
-
-    def _eyes(self, kwargs: Mapping[str, Any]) -> Eyes:
-        card = model_card(kwargs.get("model") or self.model_name)
-        return Eyes(card=card, size=self.image_size, frames=self.frames, limits=self.image_limits)
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
