@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llama_index_aifs._own_errors import StructuredAnswerError
+    from llama_index_aifs.agents import ImageReActAgent
     from llama_index_aifs.embeddings import AIFSEmbedding
     from llama_index_aifs.llms import AIFS
     from llama_index_aifs.postprocessors import AttachImages
@@ -31,6 +32,7 @@ __all__ = [
     "AIFSVisionToolSpec",
     "AIFSVisualRAGRetriever",
     "AttachImages",
+    "ImageReActAgent",
     "ImageToText",
     "StructuredAnswerError",
     "blocks_of_mcp",
@@ -44,6 +46,7 @@ _MODULE_OF = {
     "AIFSVisionToolSpec": "tools",
     "AIFSVisualRAGRetriever": "retrievers",
     "AttachImages": "postprocessors",
+    "ImageReActAgent": "agents",
     "ImageToText": "transformations",
     "StructuredAnswerError": "_own_errors",
     "blocks_of_mcp": "tool_outputs",

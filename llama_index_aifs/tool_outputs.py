@@ -38,8 +38,8 @@ def image_tool(tool: Callable[..., Any] | BaseTool, **options: Any) -> AsyncBase
     documents, data URIs, content parts as OpenAI has them, and results of MCP tools. What holds no picture is as
     LlamaIndex has it.
 
-    `FunctionAgent` shows the pictures to the model. `ReActAgent` takes nothing but the text of a result: it is
-    told that there was a picture, and a tool that reads pictures and returns text serves it better.
+    `FunctionAgent` and `ImageReActAgent` show the pictures to the model. LlamaIndex's own `ReActAgent` takes nothing
+    but the text of a result: its model is told that there was a picture, and does not see it.
 
     Args:
         tool: a function, synchronous or not, or any tool: of a tool that is no `FunctionTool`, as of a retriever or a
