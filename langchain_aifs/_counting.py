@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from aifs_vision import Task, image_tokens, text_tokens
+from aifs_vision import image_tokens, text_tokens
 from langchain_aifs._sendable import attached_in
 
 if TYPE_CHECKING:
@@ -26,14 +24,13 @@ __all__ = ["message_tokens", "pieces", "words_tokens"]
 
 _MESSAGE = 4  # tokens that chat templates wrap around a message
 _USUAL = (1024, 1024)  # px assumed of a picture at a URL
-_WITH_A_HEADER = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # one picture each, whose size stands at the beginning
 
 
 def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: Eyes) -> int:
     """The input tokens of messages and tools: texts estimated, pictures by the rule of the model's family.
 
-    Of a picture no more is read than its header; documents and videos are prepared as for sending. A picture at a
-    URL is taken for one of 1024 x 1024 px, since nothing is fetched.
+    Pictures are prepared as for sending, since their print decides how large that is; whoever sends them then finds
+    them prepared. A picture at a URL is taken for one of 1024 x 1024 px, since nothing is fetched.
 
     Raises:
         ImageError: a picture that could not be sent either.
@@ -72,26 +69,7 @@ def _calls(message: BaseMessage) -> Sequence[Any]:
 
 
 def _sizes(found: Attached, eyes: Eyes) -> list[tuple[int, int]]:
-    """(width, height) in px of what would be sent."""
+    """(width, height) in px of what is sent."""
     if found.is_address:
         return [_USUAL]
-    size = _size_in_header(found) if eyes.frames in {"auto", "first"} else None
-    if size is not None:
-        usual = Task.ask("?").long_side  # that of "auto", where there is no small print
-        side = {"auto": usual, "original": max(size)}.get(str(eyes.size), eyes.size)
-        scale = min(1.0, int(side) / max(size))
-        return [(max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))]
     return [(image.width or _USUAL[0], image.height or _USUAL[1]) for image in eyes.see(found)]
-
-
-def _size_in_header(found: Attached) -> tuple[int, int] | None:
-    from PIL import Image, UnidentifiedImageError
-
-    if not isinstance(found.source, bytes):
-        return getattr(found.source, "size", None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return Image.open(io.BytesIO(found.source), formats=_WITH_A_HEADER).size
-        except (UnidentifiedImageError, Image.DecompressionBombWarning, Image.DecompressionBombError, OSError):
-            return None  # whoever sends it says what is wrong with it

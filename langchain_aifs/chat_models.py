@@ -222,6 +222,8 @@ class ChatAIFS(SeeingChat):
     ) -> int:
         """An estimate of the input tokens, pictures included as they would be sent; offline, for every model.
 
+        Pictures are prepared for it, and then need not be for the call; in asynchronous code, count in a thread.
+
         Raises:
             ImageError: a picture that could not be sent either.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
@@ -99,7 +100,7 @@ class ImageBudgetMiddleware(AgentMiddleware):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """The asynchronous twin of `wrap_model_call`."""
-        over = self._over(request.messages)
+        over = await asyncio.to_thread(self._over, request.messages)
         if readings := self._missing(over):
             async for reading in readings:
                 self._captions.learn(reading)
@@ -116,7 +117,7 @@ class ImageBudgetMiddleware(AgentMiddleware):
     async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """The asynchronous twin of `before_model`."""
         del runtime
-        over = self._over(state["messages"]) if self._edits_state else []
+        over = await asyncio.to_thread(self._over, state["messages"]) if self._edits_state else []
         if readings := self._missing(over):
             async for reading in readings:
                 self._captions.learn(reading)
