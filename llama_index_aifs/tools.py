@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.llms.types import DocumentBlock, ImageBlock, VideoBlock
+from llama_index.core.base.llms.types import ChatMessage, DocumentBlock, ImageBlock, VideoBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from llama_index.core.utils import resolve_binary
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE
 
     from aifs_vision import AIFSVisualRAGStore, ToolResult
@@ -34,9 +33,9 @@ class AIFSVisionToolSpec(BaseToolSpec):
         await FunctionAgent(tools=tools, llm=AIFS(model="gpt-4.1")).run("Which bill is the highest?")
 
     A tool is told a path below `root`, or the name of a picture that the agent's conversation holds: "picture 1" is
-    the first one that was shown in it, by whomever. `FunctionAgent`, also in an `AgentWorkflow`, gives its tools the
-    conversation; other agents do not, and their tools know files alone. Nothing else is opened, see
-    `aifs_vision.VisionTools`.
+    the first one that was shown in it, by whomever. The agents of LlamaIndex give their tools the conversation, also
+    in an `AgentWorkflow`; of `ReActAgent` it has no pictures of tools, those of `ImageReActAgent` it has. A tool that
+    is called by itself knows files alone. Nothing else is opened, see `aifs_vision.VisionTools`.
 
     The output's content is short; its `raw_output` has the whole, as plain JSON: status, text, data, cost. What goes
     wrong comes back as an output with `is_error` and never ends the run.
@@ -151,7 +150,9 @@ async def _conversation(ctx: Any) -> list[ChatMessage]:
     """The messages of an agent's memory, and those of the run so far."""
     memory = await ctx.store.get("memory", default=None)
     kept = [] if memory is None else await memory.aget_all()
-    return [*kept, *await ctx.store.get("scratchpad", default=[])]
+    steps = await ctx.store.get("current_reasoning", default=[])  # of ReAct agents
+    observed = [ChatMessage(blocks=step.pictures) for step in steps if getattr(step, "pictures", None)]
+    return [*kept, *await ctx.store.get("scratchpad", default=[]), *observed]
 
 
 def _pictures(messages: Sequence[ChatMessage], wanted: object, sight: Sight) -> Iterator[tuple[str, bytes | str]]:

@@ -15,7 +15,7 @@ from llama_index.core.tools.tool_spec.base import BaseToolSpec
 from aifs_vision import AIFSVisualRAGStore, SettingsError
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated
-from llama_index_aifs import AIFS, AIFSVisionToolSpec
+from llama_index_aifs import AIFS, AIFSVisionToolSpec, ImageReActAgent, image_tool
 from tests.llama_index.scripts import call
 from tests.media import pdf
 from tests.pictures import corners, noise, saved
@@ -252,3 +252,22 @@ async def test_a_react_agent_uses_them(tmp_path: Path) -> None:
         answer: Any = await agent.run("What is it?")
     assert str(answer) == "Colours."
     assert "1 image of (70, 50)" in str([made.tool_output for made in answer.tool_calls])
+
+
+async def test_a_react_agent_names_pictures(tmp_path: Path) -> None:
+    """The user's pictures, and those that another tool has shown, are read by their numbers."""
+
+    def camera() -> Any:
+        """Looks out of the window."""
+        return ImageBlock(image=saved(corners(90, 50)))
+
+    look = "Thought: I look.\nAction: camera\nAction Input: {}"
+    steps = [
+        f'Thought: And?\nAction: caption_image\nAction Input: {{"image": "picture {number}"}}' for number in (1, 2)
+    ]
+    question = ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(image=saved(corners(80, 50)))])
+    with Place(look, *steps, "Thought: I know.\nAnswer: Colours.") as place:
+        agent = ImageReActAgent(tools=[image_tool(camera), *place.spec(tmp_path).to_tool_list()], llm=place.llm)
+        answer: Any = await agent.run(question)
+    told = [made.tool_output.content for made in answer.tool_calls]
+    assert [text for text in told if "image of" in text] == ["1 image of (80, 50)", "1 image of (90, 50)"]
