@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -12,18 +11,18 @@ from aifs_vision._asked import asked_by, cost_of
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
 from aifs_vision._exchange import bare, connection_error, headers_of, refusal
+from aifs_vision._handover import AsyncBody, SyncBody
 from aifs_vision._interview import Way
 from aifs_vision._limits import Limits
-from aifs_vision._loop import call, call_async, home
+from aifs_vision._loop import call, call_async
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._transport import Call, line_of, send
 from aifs_vision._ways import UNAVAILABLE, open_ways, succeeded, unavailable, with_queue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Mapping
 
     from aifs_vision._catalogue import ModelCard
-    from aifs_vision._loop import Home
     from aifs_vision._settings import Settings
 
 __all__ = ["async_http_client", "error_behind", "http_client"]
@@ -195,7 +194,7 @@ class _Sync(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = call(self._bridge.answer(request, request.read()))
-        return _handed_over(answer, _SyncBody)
+        return _handed_over(answer, SyncBody)
 
 
 class _Async(httpx.AsyncBaseTransport):
@@ -204,10 +203,10 @@ class _Async(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await call_async(self._bridge.answer(request, await request.aread()))
-        return _handed_over(answer, _AsyncBody)
+        return _handed_over(answer, AsyncBody)
 
 
-def _handed_over(answer: httpx.Response, body: type[_SyncBody | _AsyncBody]) -> httpx.Response:
+def _handed_over(answer: httpx.Response, body: type[SyncBody | AsyncBody]) -> httpx.Response:
     """The response as the SDK sees it: whole where it was read, else a body still to be read on the loop."""
     if answer.is_closed:
         # It was decoded on the loop already.
@@ -215,46 +214,6 @@ def _handed_over(answer: httpx.Response, body: type[_SyncBody | _AsyncBody]) -> 
         told = {key: error for key, error in answer.extensions.items() if key == _ERROR}
         return httpx.Response(answer.status_code, headers=headers, content=answer.content, extensions=told)
     return httpx.Response(answer.status_code, headers=answer.headers, stream=body(answer))
-
-
-class _Body:
-    """A body still to be read on the loop; one that is dropped unread is closed there, whoever collects it."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        self._answer = answer
-        self._abandoned = weakref.finalize(self, _abandon, home(), answer)
-        self._abandoned.atexit = False
-
-    def _chunks(self) -> AsyncIterator[bytes]:
-        return self._answer.stream.__aiter__()  # type: ignore[union-attr]
-
-
-class _SyncBody(_Body, httpx.SyncByteStream):
-    def __iter__(self) -> Iterator[bytes]:
-        chunks = self._chunks()
-        while (chunk := call(_next(chunks))) is not None:
-            yield chunk
-
-    def close(self) -> None:
-        if home().is_here():  # the garbage collector met a dropped stream there
-            self._abandoned()
-        elif self._abandoned.detach():
-            call(self._answer.aclose())
-
-
-class _AsyncBody(_Body, httpx.AsyncByteStream):
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = self._chunks()
-        while (chunk := await call_async(_next(chunks))) is not None:
-            yield chunk
-
-    async def aclose(self) -> None:
-        if self._abandoned.detach():
-            await call_async(self._answer.aclose())
-
-
-def _abandon(place: Home, answer: httpx.Response) -> None:
-    place.start_soon(answer.aclose())
 
 
 def error_behind(error: BaseException) -> AIFSError | None:
@@ -270,14 +229,6 @@ def error_behind(error: BaseException) -> AIFSError | None:
             return told
         behind = behind.__cause__
     return None
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    """The next chunk, or None at the end; StopAsyncIteration cannot cross to another thread."""
-    try:
-        return await chunks.__anext__()
-    except StopAsyncIteration:
-        return None
 
 
 def _custom_headers() -> frozenset[str]:

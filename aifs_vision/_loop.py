@@ -22,12 +22,12 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 
-__all__ = ["Home", "call", "call_async", "home", "moved", "result", "result_async", "sheltered", "submit"]
+__all__ = ["HEARTBEAT", "Home", "call", "call_async", "home", "moved", "result", "result_async", "sheltered", "submit"]
 
 T = TypeVar("T")
 
 _SHUTDOWN = 5.0  # seconds the loop gets at interpreter exit to close its connections
-_HEARTBEAT = 0.5  # seconds; Ctrl-C does not end a longer wait on Windows, nor where another thread gets the signal
+HEARTBEAT = 0.5  # seconds; Ctrl-C does not end a longer wait on Windows, nor where another thread gets the signal
 _SHELTERED = "aifs-vision sheltered"  # tasks that those who wait for them end
 _CPU_THREADS = 8  # more decode no faster: they share the memory bus
 
@@ -59,12 +59,17 @@ class Home:
         kept: T = self._kept[key]
         return kept
 
+    @property
+    def lives(self) -> bool:
+        """Whether it runs: neither ended, nor that of the parent of a forked process."""
+        return self._process == os.getpid() and not self.closing
+
     def start_soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Starts `work` and does not wait; from anywhere, so from finalisers too, at any moment.
 
         Nothing happens where the loop has ended, or belongs to the parent of a forked process.
         """
-        if self._process == os.getpid() and not self.closing:
+        if self.lives:
             asyncio.run_coroutine_threadsafe(work, self.loop)
         else:
             work.close()
@@ -149,7 +154,7 @@ def result(future: Future[T]) -> T:
     try:
         while True:
             try:
-                return future.result(_HEARTBEAT)
+                return future.result(HEARTBEAT)
             except FutureTimeoutError:
                 if future.done():  # else it has only not come yet
                     return future.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from typing import TYPE_CHECKING
 
 import httpx
@@ -36,17 +37,23 @@ class Released(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream, line: Line, permit: Permit) -> None:
         self._stream, self._line, self._permit = stream, line, permit
         self._closed = False
-        self._events, self._tail = 0, b""
-        self._lease = self._leased()
+        self._events, self._split = 0, b""  # what a chunk ends in may be the beginning of an event's name
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._loop = asyncio.get_running_loop()
+        self._unread_since: float | None = self._loop.time()
+        self._lease = self._loop.call_at(self._unread_since + _UNREAD, self._look)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._lease.cancel()
+        self._unread_since = None
         async for chunk in self._stream:
-            self._events += (self._tail[1 - len(_EVENT) :] + chunk).count(_EVENT)  # one may come in two pieces
-            self._tail = (self._tail + chunk)[-_TAIL:]
-            self._lease = self._leased()
+            since = self._split + chunk
+            self._events += since.count(_EVENT)
+            self._split = since[1 - len(_EVENT) :]
+            self._keep(chunk)
+            self._unread_since = self._loop.time()
             yield chunk
-            self._lease.cancel()
+            self._unread_since = None
 
     async def aclose(self) -> None:
         self._lease.cancel()
@@ -69,7 +76,7 @@ class Released(httpx.AsyncByteStream):
 
     def _usage(self) -> Usage:
         """What the last event that counts says; it may come in the middle of others."""
-        for line in reversed(self._tail.splitlines()):
+        for line in reversed(b"".join(self._tail).splitlines()):
             if line.startswith(_EVENT) and b'"usage"' in line:
                 try:
                     used = Usage.of(json.loads(line[len(_EVENT) :]))
@@ -79,5 +86,17 @@ class Released(httpx.AsyncByteStream):
                     return used
         return Usage()
 
-    def _leased(self) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(_UNREAD, self._line.leave, self._permit)
+    def _keep(self, chunk: bytes) -> None:
+        self._tail.append(chunk)
+        self._tail_size += len(chunk)
+        while self._tail_size - len(self._tail[0]) >= _TAIL:
+            self._tail_size -= len(self._tail.popleft())
+
+    def _look(self) -> None:
+        """Gives the slot back where nobody has read on; one timer for all chunks, which may be many."""
+        now = self._loop.time()
+        since = now if self._unread_since is None else self._unread_since
+        if now >= since + _UNREAD:
+            self._line.leave(self._permit)
+        else:
+            self._lease = self._loop.call_at(since + _UNREAD, self._look)
