@@ -49,12 +49,13 @@ class Question:
     Hosts take schemas of objects alone, so what is none (a list, a union) is asked for as `{"value": ...}`.
 
     Attributes:
+        model: who is asked.
         form: how it is asked: "schema", "object" or "prompt".
         shape: the schema that is asked for, as a text.
     """
 
     def __init__(self, messages: Sequence[ChatMessage], schema: type[BaseModel], *, model: str, form: str) -> None:
-        self._messages, self._schema, self._model, self.form = list(messages), schema, model, form
+        self._messages, self._schema, self.model, self.form = list(messages), schema, model, form
         asked = schema.model_json_schema()
         self._wrapped: Any = None
         if asked.get("type") != "object":
@@ -105,7 +106,7 @@ class Question:
             StructuredAnswerError: it is cut off, filtered, no JSON, or does not fit.
         """
         text, used = response.message.content or "", response.additional_kwargs
-        told: dict[str, Any] = {"model": self._model, "schema": self._schema.__name__, "text": text, "used": used}
+        told: dict[str, Any] = {"model": self.model, "schema": self._schema.__name__, "text": text, "used": used}
         if reason := _ENDED.get(used.get("finish_reason", "")):
             raise StructuredAnswerError(reason=reason, **told)
         try:

@@ -31,25 +31,35 @@ _events = get_dispatcher(__name__)
 class TypedAnswers(OpenAILike):
     """The part of `AIFS` that asks for data; other program modes than the default are LlamaIndex's own."""
 
-    _form: str | None = PrivateAttr(default=None)
-    _refused: dict[str, str] = PrivateAttr(default_factory=dict)
+    _forms: dict[str, str] = PrivateAttr(default_factory=dict)  # what the hosts of models have turned out to know
+    _refused: dict[tuple[str, str], str] = PrivateAttr(default_factory=dict)
 
     @property
     def data_form(self) -> str:
         """How data are asked for: what the catalogue says of the model, or what its host has turned out to know."""
-        return self._form or ("object" if model_card(self.model).schema is False else "schema")
+        return self._form_of(self._model_of({}))
 
-    def _question(self, messages: Sequence[ChatMessage], schema: type[BaseModel]) -> Question:
-        question = Question(messages, schema, model=self.model, form=self.data_form)
-        question.form = self._refused.get(question.shape, question.form)
+    def _model_of(self, options: Mapping[str, Any]) -> str:
+        """The name of the model that a call with these options asks."""
+        return str({**self.additional_kwargs, **options}.get("model") or self.model)
+
+    def _form_of(self, model: str) -> str:
+        return self._forms.get(model) or ("object" if model_card(model).schema is False else "schema")
+
+    def _question(
+        self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None
+    ) -> Question:
+        model = self._model_of(options or {})
+        question = Question(messages, schema, model=model, form=self._form_of(model))
+        question.form = self._refused.get((model, question.shape), question.form)
         return question
 
     def _simplify(self, question: Question, error: BadRequestError) -> None:
         """Asks in a simpler form, and remembers it: for this schema, or for all where the host knows none."""
         if question.simplify(error):
-            self._form = question.form
+            self._forms[question.model] = question.form
         else:
-            self._refused[question.shape] = question.form
+            self._refused[question.model, question.shape] = question.form
 
     def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
         """An LLM that answers with JSON of this class; its responses keep usage and `finish_reason`."""
@@ -123,7 +133,7 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> tuple[BaseModel, ChatResponse]:
         """The object that answers messages, and the response it came in."""
-        question = self._question(messages, schema)
+        question = self._question(messages, schema, options)
         while True:
             try:
                 response = self.chat(question.messages(), **question.keywords(options))
@@ -136,7 +146,7 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> tuple[BaseModel, ChatResponse]:
         """The asynchronous twin of `typed_chat`."""
-        question = self._question(messages, schema)
+        question = self._question(messages, schema, options)
         while True:
             try:
                 response = await self.achat(question.messages(), **question.keywords(options))
@@ -149,7 +159,7 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Any, ChatResponse]]:
         """Previews of the object while it is written, and at last the object itself, each with its response."""
-        question = self._question(messages, schema)
+        question = self._question(messages, schema, options)
         while True:
             try:
                 for response in self.stream_chat(question.messages(), **question.keywords(options)):
@@ -164,7 +174,7 @@ class TypedAnswers(OpenAILike):
         self, messages: Sequence[ChatMessage], schema: type[BaseModel], options: Mapping[str, Any] | None = None
     ) -> AsyncIterator[tuple[Any, ChatResponse]]:
         """The asynchronous twin of `typed_stream`."""
-        question = self._question(messages, schema)
+        question = self._question(messages, schema, options)
         while True:
             try:
                 async for response in await self.astream_chat(question.messages(), **question.keywords(options)):

@@ -14,6 +14,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from aifs_vision import Frames, ImageSize, Limits, ModelCard, SettingsError, async_http_client, http_client, model_card
 from llama_index_aifs._answers import Gathered, in_one_piece, response_of
 from llama_index_aifs._completions import Completions
+from llama_index_aifs._defaults import check_tools, defaults, taken_by
 from llama_index_aifs._messages import conversation, has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
 from llama_index_aifs._pictures import Sight
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AIFS"]
 
-_UNKNOWN_WINDOW = 32_000  # tokens assumed of a model the catalogue does not know
-_TEMPERATURE = 0.1  # LlamaIndex's own
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = "held by the transport"
 _ROOM = ("max_tokens", "max_completion_tokens")  # names of one thing; a model knows one of them
@@ -63,6 +62,10 @@ class AIFS(Completions, TypedAnswers):
     - `queue=True` sends to the queue, which does not stream: streams come in one piece.
     - No choice, no text, HTML with status 200, or a stream that ends too early are errors of `aifs_vision`, as are no
       connection, a key that is refused and the like.
+
+    A call may name another model, as in `llm.chat(messages, model="o3")`: pictures, room, temperature and the other
+    settings follow what that one takes. `metadata`, by which LlamaIndex splits texts and chooses agents, tells of the
+    model of the settings.
 
     A block with `path=` is read from this machine and sent, as LlamaIndex does, too: never make one from a text that
     comes from strangers. Addresses are passed on to the service and not fetched here.
@@ -122,16 +125,10 @@ class AIFS(Completions, TypedAnswers):
         }
         reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url or api_base}
         client, aclient = http_client(**kept, **reached), async_http_client(**kept, **reached)
-        card = model_card(model)
-        defaults: dict[str, Any] = {
-            "context_window": card.context_window or _UNKNOWN_WINDOW,
-            "is_chat_model": card.kind == "chat",
-            "is_function_calling_model": card.tools is not False,
-            "temperature": _TEMPERATURE if card.max_tokens_field == "max_tokens" else None,
-        }
+        card = model_card((kwargs.get("additional_kwargs") or {}).get("model") or model)
         fixed = {"api_key": _HELD_BY_TRANSPORT, "api_base": str(client.base_url), "max_retries": 0}
         # OpenAI's constructor is passed over: it heeds OPENAI_* variables, and has opinions on names of models.
-        FunctionCallingLLM.__init__(self, **{**defaults, **kwargs, **kept, **fixed})
+        FunctionCallingLLM.__init__(self, **{**defaults(card), **kwargs, **kept, **fixed})
         self._client = self._aclient = None
         self._http_client, self._async_http_client = client, aclient
 
@@ -251,14 +248,13 @@ class AIFS(Completions, TypedAnswers):
 
     def _card(self, options: Mapping[str, Any]) -> ModelCard:
         """The model that a call goes to, which need not be the one of the settings."""
-        return model_card({**self.additional_kwargs, **options}.get("model") or self.model)
+        return model_card(self._model_of(options))
 
     def _asked(
         self, messages: Sequence[ChatMessage], options: Mapping[str, Any], *, stream: bool = False
     ) -> dict[str, Any]:
         """What the SDK is called with: settings, `additional_kwargs`, and what the call says; None is not sent."""
-        asked: dict[str, Any] = {
-            "model": self.model,
+        settings = {
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "reasoning_effort": self.reasoning_effort,
@@ -266,15 +262,16 @@ class AIFS(Completions, TypedAnswers):
             "audio": self.audio_config,
         }
         if self.logprobs:
-            asked |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+            settings |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        card = self._card(options)
+        asked = taken_by(card, self._card({}), settings)
         asked["stream_options"] = {"include_usage": True}
         given = {**self.additional_kwargs, **options}
         if any(given.get(name) is not None for name in _ROOM):
             del asked["max_tokens"]
-        asked |= {**given, "stream": stream, "messages": wire(messages)}
+        asked |= {**given, "model": self._model_of(options), "stream": stream, "messages": wire(messages)}
         room = [asked.pop(name) for name in _ROOM if name in asked]
-        asked["model"] = asked["model"] or self.model
-        asked[self._card(options).max_tokens_field] = next((tokens for tokens in room if tokens is not None), None)
+        asked[card.max_tokens_field] = next((tokens for tokens in room if tokens is not None), None)
         if not stream:
             del asked["stream_options"]
         return {name: value for name, value in asked.items() if value is not None}
@@ -301,9 +298,12 @@ class AIFS(Completions, TypedAnswers):
             strict=strict,
             **kwargs,
         )
+        card = self._card(kwargs)
+        if tools:
+            check_tools(self._model_of(kwargs), card, self._card({}))
         # Several calls at a time are what hosts do anyway; the reasoning models refuse to be told either way.
         asked.pop("parallel_tool_calls", None)
-        if tools and not allow_parallel_tool_calls and self._card(kwargs).max_tokens_field == "max_tokens":
+        if tools and not allow_parallel_tool_calls and card.max_tokens_field == "max_tokens":
             asked["parallel_tool_calls"] = False
         return asked
 

@@ -1,0 +1,58 @@
+"""What settings are for a model, and which of them another one takes that a single call names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aifs_vision import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aifs_vision import ModelCard
+
+__all__ = ["check_tools", "defaults", "taken_by"]
+
+_UNKNOWN_WINDOW = 32_000  # tokens assumed of a model the catalogue does not know
+_TEMPERATURE = 0.1  # LlamaIndex's own
+
+
+def defaults(card: ModelCard) -> dict[str, Any]:
+    """What the catalogue says of a model, under the names that LlamaIndex has for it, and the usual temperature."""
+    return {
+        "context_window": card.context_window or _UNKNOWN_WINDOW,
+        "is_chat_model": card.kind == "chat",
+        "is_function_calling_model": card.tools is not False,
+        "temperature": None if _is_strict(card) else _TEMPERATURE,
+    }
+
+
+def taken_by(card: ModelCard, own: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that were made for one model, as far as another one takes them.
+
+    Args:
+        card: the model that is asked.
+        own: the one that the settings are for.
+        settings: as they are sent; None is not.
+    """
+    if card.name == own.name:
+        return dict(settings)
+    taken = dict(settings)
+    if card.reasoning is False:
+        taken["reasoning_effort"] = None
+    if _is_strict(card):
+        taken |= {"temperature": None, "logprobs": None, "top_logprobs": None}
+    elif _is_strict(own) and taken["temperature"] is None:  # which was not the user's choice
+        taken["temperature"] = _TEMPERATURE
+    return taken
+
+
+def check_tools(name: str, card: ModelCard, own: ModelCard) -> None:
+    """Raises SettingsError where a call with tools names a model that calls none."""
+    if card.name != own.name and card.tools is False:
+        raise SettingsError.bad_number("model", name, "it calls no tools; name one that does, such as 'gpt-4.1'")
+
+
+def _is_strict(card: ModelCard) -> bool:
+    """Whether this is one of the reasoning models of OpenAI, which refuse what others take."""
+    return card.max_tokens_field != "max_tokens"
