@@ -178,7 +178,7 @@ class ChatAIFS(SeeingChat):
         """A runnable that gives data instead of a message; its `stream` gives it once, when it is whole.
 
         Args:
-            schema: a pydantic class, whose validated objects come; a TypedDict or JSON schema, for dicts.
+            schema: a pydantic class, whose validated objects come; a TypedDict or JSON schema, for dicts that fit it.
             method: "json_schema", "function_calling" or "json_mode"; None for the one the model is known for.
             include_raw: gives {"raw": message, "parsed": data or None, "parsing_error": error or None}.
             strict: as for LangChain's `ChatOpenAI`.
@@ -188,7 +188,7 @@ class ChatAIFS(SeeingChat):
         Raises:
             StructuredOutputError: when it is run: an answer that is cut off, does not fit, or calls no function. It
                 is also LangChain's `OutputParserException`, and has the message with its text and usage as `raw`.
-            ValueError: a method without what it needs.
+            ValueError: a method without what it needs, or a JSON schema that is none.
         """
         card = model_card(kwargs.get("model") or self.model_name)
         chosen = method or usual_method(card)

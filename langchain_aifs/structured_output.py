@@ -11,9 +11,10 @@ from langchain_core import exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
-from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import RootModel
 
 from aifs_vision import AIFSError, DataMismatch, data_of
+from langchain_aifs._schemas import DESCRIBES_FUNCTIONS, answer_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ Method = Literal["json_schema", "function_calling", "json_mode"]
 
 # How the hosts behind the service say that there was no room for more.
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_NAMED_OTHERWISE = frozenset({"function", "name", "toolSpec"})  # descriptions of functions, which have a name there
 _IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
 
 
@@ -99,7 +99,7 @@ def _named(schema: Any) -> tuple[Any, bool | None]:
         about = {"description": wrapped["description"]} if "description" in wrapped else {}
         title = wrapped.get("name") or wrapped["schema"].get("title")
         return {**about, **wrapped["schema"], "title": _as_name(title)}, wrapped.get("strict")
-    if _NAMED_OTHERWISE.isdisjoint(wrapped):
+    if DESCRIBES_FUNCTIONS.isdisjoint(wrapped):
         return {**wrapped, "title": _as_name(wrapped.get("title"))}, None
     return wrapped, None
 
@@ -148,7 +148,9 @@ def structured(
     if in_words:
         words = _IN_WORDS.format(json.dumps(convert_to_openai_function(named).get("parameters", {})))
         asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
-    parser: Runnable[Any, Any] = RunnableLambda(_parser(schema, name, may_call=bool(tools)), name="StructuredOutput")
+    parser: Runnable[Any, Any] = RunnableLambda(
+        _parser(answer_class(named), name, may_call=bool(tools)), name="StructuredOutput"
+    )
     if isinstance(schema, type):
         parser = parser.with_types(output_type=schema)
     if not include_raw:
@@ -161,8 +163,8 @@ def structured(
 # -- From answer to data -------------------------------------------------------------------------------------------
 
 
-def _parser(schema: Any, name: str | None, *, may_call: bool) -> Callable[[BaseMessage], Any]:
-    """What makes data of an answer; `name` is that of the function whose call is the answer."""
+def _parser(kind: Any, name: str | None, *, may_call: bool) -> Callable[[BaseMessage], Any]:
+    """What makes data of an answer: objects of `kind`; `name` is that of the function whose call is the answer."""
 
     def parse(message: BaseMessage) -> Any:
         assert isinstance(message, AIMessage)  # noqa: S101 - a chat model answers with nothing else
@@ -175,7 +177,7 @@ def _parser(schema: Any, name: str | None, *, may_call: bool) -> Callable[[BaseM
         elif may_call and not text and message.tool_calls:
             return None  # one of the other tools is called first
         try:
-            return _filled(text, schema)
+            return _filled(text, kind)
         except (DataMismatch, ValueError) as error:
             raise StructuredOutputError(f"The answer does not fit the schema: {error}", message) from error
 
@@ -220,14 +222,13 @@ def _arguments(message: AIMessage, name: str) -> str:
     raise StructuredOutputError(what, message)
 
 
-def _filled(text: str, schema: Any) -> Any:
+def _filled(text: str, kind: Any) -> Any:
     """The data in a text: an object of a pydantic class, or a dict."""
-    if isinstance(schema, type) and is_basemodel_subclass(schema):
-        if hasattr(schema, "model_validate_json"):
-            return data_of(text, schema)
-        of_pydantic_1: Any = schema
-        return of_pydantic_1.parse_obj(data_of(text))
-    data = data_of(text)
-    if not isinstance(data, dict):
+    if kind is not None and not hasattr(kind, "model_validate_json"):
+        return kind.parse_obj(data_of(text))  # of pydantic 1
+    data = data_of(text, kind)
+    if isinstance(data, RootModel):
+        return data.root
+    if kind is None and not isinstance(data, dict):
         raise DataMismatch(f"it is a {type(data).__name__}, and no object")
     return data
