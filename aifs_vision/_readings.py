@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from aifs_vision._errors import AIFSError
+
+    _Path = tuple[str, ...]
 
 __all__ = ["RESULTS", "STATUSES", "ModelUse", "Reading", "Status", "Usage", "reading_id"]
 
@@ -22,6 +25,8 @@ RESULTS: frozenset[Status] = frozenset({"ok", "empty"})
 """The statuses that are results; a blank page is a fact. Every other one is a failure."""
 
 _MOST_TOKENS = 10_000_000  # that one answer can have used; a host that says more has not counted
+# What hosts call the tokens read, written and both: for chats and embeddings, and for /responses.
+_COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
 _NAMESPACE = uuid.UUID("a1f5b151-0000-5000-8000-000000000001")  # fixed for ever: ids depend on it
 
 
@@ -41,7 +46,9 @@ class Usage:
         usage = answer.get("usage") if isinstance(answer, dict) else None
         if not isinstance(usage, dict):
             return cls()
-        read, written, both = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+        read, written, both = (
+            _count(next((usage[name] for name in names if usage.get(name) is not None), None)) for names in _COUNTS
+        )
         return cls(input_tokens=read, output_tokens=max(written, both - read if read else 0))
 
     def __add__(self, other: Usage) -> Usage:
@@ -155,12 +162,22 @@ class Reading:
 
         Fields of a model inside are named "<field>_<field>"; lists, dicts, None and fields the schema does not have
         are left to `content`. They are as the data serialises itself, but a Decimal is a number, so that a store can
-        compare it. A field with the name of an attribute of `Reading` is found as "data_<name>".
+        compare it.
+
+        No name is used twice, and none depends on what the other fields hold. The attributes of `Reading` keep their
+        names: a field `status` is found as "data_status". Of two fields with one name, such as `seller.city` and
+        `seller_city`, the one that is less deep keeps it (of equal ones the first in the alphabet), and the other one
+        gets "data_" before it, once more where that is taken, too.
         """
         if self.data is None:
             return {}
-        found = _scalars(self.data, self.data.model_dump(mode="json", by_alias=False))
-        return {f"data_{name}" if name in _TAKEN else name: value for name, value in found}
+        found: dict[str, str | int | float | bool] = {}
+        for path, value in _scalars(self.data, self.data.model_dump(mode="json", by_alias=False)):
+            name = _flat_name(type(self.data), path)
+            while name in found:  # of a class that the schema does not name
+                name = _PREFIX + name
+            found[name] = value
+        return found
 
     def metadata(self) -> dict[str, str | int | float]:
         """What belongs beside the text in an index: scalars only, the same on every run over the same image.
@@ -192,15 +209,61 @@ class Reading:
 _TAKEN = frozenset(field.name for field in fields(Reading))
 
 
-def _scalars(data: Any, dumped: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float | bool]]:
+_PREFIX = "data_"
+
+
+def _scalars(data: Any, dumped: Mapping[str, Any]) -> Iterator[tuple[_Path, str | int | float | bool]]:
     for name, shown in dumped.items():
         value = None if name in (data.model_extra or ()) else getattr(data, name, None)
         if hasattr(value, "model_dump") and isinstance(shown, dict):
-            yield from ((f"{name}_{inner}", scalar) for inner, scalar in _scalars(value, shown))
+            yield from (((name, *inner), scalar) for inner, scalar in _scalars(value, shown))
         elif isinstance(value, Decimal) and shown == str(value):
-            yield name, float(value)
+            yield (name,), float(value)
         elif value is not None and isinstance(shown, (str, int, float, bool)):
-            yield name, shown
+            yield (name,), shown
+
+
+def _flat_name(schema: Any, path: _Path) -> str:
+    """The name of a field that no other field of the schema has, whichever of them there are in one reading."""
+    name = "_".join(path)
+    while name in _TAKEN or any(_flat_name(schema, other) == name for other in _rivals(schema, name, path)):
+        name = _PREFIX + name
+    return name
+
+
+def _rivals(schema: Any, name: str, path: _Path) -> Iterator[_Path]:
+    """The fields that may have a name, and come before one in the choice of it."""
+    while True:
+        yield from (other for other in _spelling(schema, name) if _rank(other) < _rank(path))
+        if not name.startswith(_PREFIX):
+            return
+        name = name.removeprefix(_PREFIX)
+
+
+def _rank(path: _Path) -> tuple[int, int, _Path]:
+    """Less deep ones come first, and before `status` a field that is called `data_status` anyway."""
+    return len(path), -sum(map(len, path)), path
+
+
+def _spelling(schema: Any, name: str) -> Iterator[_Path]:
+    """The fields of a schema whose path spells a name."""
+    kinds = {own: info.annotation for own, info in schema.model_fields.items()}
+    kinds |= {own: info.return_type for own, info in schema.model_computed_fields.items()}
+    for own, kind in kinds.items():
+        if own == name:
+            yield (own,)
+        elif name.startswith(f"{own}_"):
+            rest = name[len(own) + 1 :]
+            yield from ((own, *inner) for model in _models(kind) for inner in _spelling(model, rest))
+
+
+def _models(kind: Any) -> Iterator[Any]:
+    """The models in the type of a field; those in lists and dicts are none of its own."""
+    if hasattr(kind, "model_fields"):
+        yield kind
+    elif get_origin(kind) in {Annotated, Union, UnionType}:
+        for part in get_args(kind):
+            yield from _models(part)
 
 
 def reading_id(source: str, page: int, task: str) -> str:

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal  # noqa: TC003 - pydantic looks it up
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field, create_model
 
 from aifs_vision import Limits, Task, Vision
 from aifs_vision.emulator import Emulator
@@ -58,6 +58,89 @@ def test_data_are_flat_fields_and_json() -> None:
     assert reading.fields() == {"data_source": "web shop", "total": 12.5, "paid": True, "buyer_city": "Bonn"}
     assert not reading.fields().keys() & reading.metadata().keys()
     assert json.loads(reading.content) == {**SAID, "due": None}
+
+
+class Seller(BaseModel):
+    """Somebody who sells, perhaps for somebody else."""
+
+    city: str = "inner"
+    name_first: str | None = None
+    agent: Seller | None = None
+
+    @computed_field
+    def label(self) -> str:
+        """What is printed."""
+        return f"[{self.city}]"
+
+
+class Name(BaseModel):
+    """The name of a seller."""
+
+    first: str
+
+
+class Clashing(BaseModel):
+    """A schema of fields that have one name when they are flat, with each other or with what readings say."""
+
+    status: str | None = None
+    data_status: str | None = None
+    error: str | None = None
+    data_data_error: str | None = None
+    source: str | None = None
+    page: int | None = None
+    id: str | None = None
+    attempts: str | None = None
+    data_attempts: str | None = None
+    seller: Seller | None = None
+    seller_city: str | None = None
+    seller_name: Name | None = None
+    seller_label: str | None = None
+    data_seller_city: str | None = None
+    mime: Name | None = None
+    mime_first: str | None = None
+
+
+def names(**said: Any) -> dict[str, Any]:
+    """What the fields of an answer are called."""
+    reading, _ = read(json.dumps(said), Task.extract(Clashing))
+    flat: dict[str, Any] = reading.fields()
+    return flat
+
+
+def test_no_field_takes_the_name_of_another() -> None:
+    """Names of readings are theirs; of fields with one name the less deep one has it, and nothing is lost."""
+    assert names(status="a", data_status="b") == {"data_data_status": "a", "data_status": "b"}
+    assert names(error="a", data_data_error="b") == {"data_error": "a", "data_data_error": "b"}
+    assert names(source="a", page=3, id="b") == {"data_source": "a", "data_page": 3, "id": "b"}
+    assert names(attempts="a", data_attempts="b") == {"data_data_attempts": "a", "data_attempts": "b"}
+    assert names(seller={"city": "a"}, seller_city="b", seller_label="c", data_seller_city="d") == {
+        "seller_city": "b",
+        "data_seller_city": "d",
+        "data_data_seller_city": "a",
+        "seller_label": "c",
+        "data_seller_label": "[a]",
+    }
+    assert names(mime={"first": "a"}, mime_first="b") == {"data_mime_first": "a", "mime_first": "b"}
+
+
+def test_a_name_does_not_depend_on_the_others() -> None:
+    """A field has the same name in every entry of an index, also where the one it clashes with is not there."""
+    assert names(status="a") == {"data_data_status": "a"}
+    assert names(seller={"city": "a"}) == {"data_data_seller_city": "a", "data_seller_label": "[a]"}
+    assert names(seller_name={"first": "a"}) == {"data_seller_name_first": "a"}
+    assert names(seller={"city": "a", "name_first": "b"})["seller_name_first"] == "b"
+    deep = names(seller={"agent": {"city": "a", "agent": {"city": "b"}}})
+    assert (deep["seller_agent_city"], deep["seller_agent_agent_city"]) == ("a", "b")
+
+
+def test_every_field_is_there_whatever_it_is_called() -> None:
+    """Of many fields that could all have each other's names each is found once."""
+    inner = create_model("Inner", **{name: (str, name) for name in ("b", "b_c", "c", "data_b")})  # type: ignore[call-overload]
+    named = {name: (str, name) for name in ("a_b", "data_a_b", "data_data_a_b", "a_b_c", "ok", "text", "data_text")}
+    outer = create_model("Outer", a=(inner, inner()), data_a=(inner, inner()), a_b_=(inner, inner()), **named)  # type: ignore[call-overload]
+    reading, _ = read("{}", Task.extract(outer))
+    assert len(reading.fields()) == len(named) + 3 * 4
+    assert not reading.fields().keys() & (reading.metadata().keys() | {"text"})
 
 
 def test_a_text_is_its_own_content() -> None:
