@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from aifs_vision import Limits
 from aifs_vision.testing import virtual_time
-from llama_index_aifs import AIFS, AIFSEmbedding, image_tool
+from llama_index_aifs import AIFS, AIFSEmbedding, ImageReActAgent, image_tool
 from tests.llama_index.scripts import call, content, events, scripted
 from tests.pictures import corner_names, corners, opened, saved
 
@@ -160,6 +160,11 @@ async def test_the_right_tools_run() -> None:
     assert {one["tool_call_id"]: one["content"] for one in answers} == names
 
 
+def as_is(value: Any) -> Any:
+    """The same, whose type LlamaIndex names wrongly."""
+    return value
+
+
 class Colours(BaseModel):
     """What is seen."""
 
@@ -167,10 +172,34 @@ class Colours(BaseModel):
 
 
 async def test_an_agent_answers_with_data() -> None:
-    """With an `output_cls` the agent's answer becomes an object, fenced or not."""
-    with scripted("Red.", '```json\n{"first": "red"}\n```') as (llm, _):
-        answer: Any = await FunctionAgent(tools=TOOLS, llm=llm, output_cls=Colours).run(question())
+    """With an `output_cls` the agent's answer becomes an object, fenced or not, by schema, of any kind of agent."""
+    look = {"tool_calls": [call("left")]}
+    step = "Thought: I look.\nAction: left\nAction Input: {}"
+    for kind, first, last in (
+        (FunctionAgent, look, "Red."),
+        (ImageReActAgent, step, "Thought: I know.\nAnswer: Red."),
+    ):
+        with scripted(first, last, '```json\n{"first": "red"}\n```') as (llm, server):
+            agent = kind(tools=[*TOOLS], llm=llm, output_cls=Colours)
+            answer: Any = await agent.run(question())
+        assert (str(answer), answer.get_pydantic_model(Colours)) == ("Red.", Colours(first="red"))
+        assert server.requests[-1].body["response_format"]["type"] == "json_schema"
+        assert "Red." in str(server.requests[-1].body["messages"])
+
+
+async def test_an_agent_answers_with_data_of_what_it_sees() -> None:
+    """LlamaIndex asks for an `output_cls` by the texts of a run; a function of one's own shows its pictures, too."""
+    look = {"tool_calls": [call("left")]}
+    with scripted(look, "Red.", '{"first": "red"}') as (llm, server):
+
+        async def seen(messages: list[ChatMessage]) -> dict[str, Any]:
+            response = await llm.as_structured_llm(Colours).achat(messages)
+            assert response.additional_kwargs["finish_reason"] == "stop"
+            return dict(response.raw)
+
+        answer: Any = await FunctionAgent(tools=TOOLS, llm=llm, structured_output_fn=as_is(seen)).run(question())
     assert answer.get_pydantic_model(Colours) == Colours(first="red")
+    assert_seen(server, -1, 2)
 
 
 async def test_a_react_agent_sees_the_users_picture() -> None:
