@@ -11,11 +11,11 @@ from aifs_vision._asked import asked_by, cost_of
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
 from aifs_vision._exchange import bare, connection_error, headers_of, refusal
-from aifs_vision._handover import AsyncBody, SyncBody
 from aifs_vision._interview import Way
 from aifs_vision._limits import Limits
 from aifs_vision._loop import call, call_async
 from aifs_vision._settings import choose_plan, resolve
+from aifs_vision._streams import AsyncBody, SyncBody
 from aifs_vision._transport import Call, line_of, send
 from aifs_vision._ways import UNAVAILABLE, open_ways, succeeded, unavailable, with_queue
 
