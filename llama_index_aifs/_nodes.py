@@ -25,13 +25,16 @@ _OF_A_FAILURE = frozenset({"status", "error", MARK})
 _OWN = _OF_A_MODEL | _OF_A_PICTURE | _OF_A_FAILURE  # the names that readings use, though not every one of them
 
 
-def document(reading: Reading, extra_info: Mapping[str, Any] | None = None) -> Document:
-    """A reading as a Document, with further metadata.
+def document(reading: Reading, extra_info: Mapping[str, Any] | None = None, *, twin: bool = False) -> Document:
+    """A reading as a Document, with further metadata; the id of a twin, whose name another picture has, is its own.
 
     No name is used twice: what `extra_info` has under a name of the reading's is found as "extra_<name>", and a field
     of the data that has a name which is taken as "data_<name>".
     """
-    return _document(reading, reading.content, reading.metadata(), extra_info or {})
+    made = _document(reading, reading.content, reading.metadata(), extra_info or {})
+    if twin:
+        made.id_ = _id_of_twin(reading)
+    return made
 
 
 def pending_document(

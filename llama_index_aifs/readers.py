@@ -38,10 +38,14 @@ class AIFSImageReader(BasePydanticReader):
         AIFSImageReader(task="ocr").load_data("scans/")
         SimpleDirectoryReader("folder", file_extractor=AIFSImageReader().file_extractor()).load_data()
 
-    A Document's id and metadata are those of `aifs_vision.Reading`; of the metadata only `source` and `page` are
-    embedded and shown to the LLM. With `Task.extract(...)` the text is the validated data as JSON, and its scalars
-    stand in the metadata, too: those of a model in it as "<field>_<field>", and a field whose name is an attribute of
-    `Reading` as "data_<name>"; lists and dicts, which many vector stores refuse, are in the text alone.
+    A Document's id and metadata are those of `aifs_vision.Reading`. Of different pictures that are given under one
+    name, as uploads often are, the ids of all but the first are made of their digests, too, so that none replaces
+    another; where they come in changing order, or in several loadings, give each a name of its own.
+
+    Of the metadata only `source` and `page` are embedded and shown to the LLM. With `Task.extract(...)` the text is
+    the validated data as JSON, and its scalars stand in the metadata, too, under the names of `Reading.fields`: those
+    of a model in it as "<field>_<field>", and a field whose name is an attribute of `Reading` as "data_<name>"; lists
+    and dicts, which many vector stores refuse, are in the text alone.
 
     `SimpleDirectoryReader.load_data` asks for one file after the other; its `aload_data`, a folder given to this
     reader, and `task=None` with an `ImageToText` read many at once.
@@ -49,9 +53,7 @@ class AIFSImageReader(BasePydanticReader):
     With `task=None` nothing is read, and neither a key nor a request is needed: the Documents say which pages there
     are, with their digests, and `ImageToText` reads those in an `IngestionPipeline` that turn out to be new. Their
     ids are made of source and page, and they are equal for as long as the files are. Bytes travel inside of them,
-    paths do not; file objects and PIL images, which could not be found again, are a TypeError. Of different bytes that
-    are given under one name, as uploads often are, the ids of all but the first are made of their digests, too, so
-    that none replaces another; where they come in changing order, give each a name of its own. (What
+    paths do not; file objects and PIL images, which could not be found again, are a TypeError. (What
     `SimpleDirectoryReader` adds of a file's dates changes with them; `file_metadata=lambda path: {}` leaves it out.)
 
     `source` is what was given: the signature of a presigned URL, too, goes into stores and, with `source`, to the
@@ -258,10 +260,11 @@ class AIFSImageReader(BasePydanticReader):
             yield run, read
 
     def _document(self, reading: Reading, extra_info: dict[str, Any] | None, given: Given) -> Document:
+        twin = given.is_twin(reading)
         if self._task is not None:
-            return document(reading, extra_info)
-        picture, twin = given.picture_of(reading)
-        return pending_document(reading, extra_info, picture, twin=twin)
+            return document(reading, extra_info, twin=twin)
+        picture, others = given.picture_of(reading)
+        return pending_document(reading, extra_info, picture, twin=picture is not None and (twin or others))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield "model", self._model

@@ -1,0 +1,78 @@
+"""Different pictures under one name: each has an id of its own, in one step and in two."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from llama_index.core.storage.docstore import SimpleDocumentStore
+
+from llama_index_aifs import AIFSImageReader, ImageToText
+from tests.pictures import corners, saved, tiff
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("environment")
+PNG, OTHER = saved(corners()), saved(corners(90, 50))
+BROKEN = b"not a picture"
+
+
+def ids(*sources: Any, **options: Any) -> list[str]:
+    """The ids of the Documents, read in one step."""
+    return [document.id_ for document in AIFSImageReader(task="ocr", **options).load_data(sources)]
+
+
+def test_two_uploads_of_one_name() -> None:
+    """The first one has the id that it has alone, the second one another, the same on every run; a copy has its own."""
+    uploads = [("image.png", PNG), ("image.png", OTHER), ("image.png", PNG)]
+    first, second, copy = ids(*uploads)
+    assert [first, second, copy] == ids(*uploads)
+    assert first == copy != second
+    assert (first,) == (*ids(("image.png", PNG)),) == (*ids(("image.png", OTHER)),)
+    reader = AIFSImageReader(task="ocr")
+    assert [document.id_ for document in asyncio.run(reader.aload_data(uploads))] == [first, second, copy]
+    assert [document.id_ for document in reader.load_data(iter(uploads))] == [first, second, copy]
+
+
+def test_nothing_is_overwritten() -> None:
+    """A document store has all of them, pages and failures included."""
+    pages, others = tiff([corners(), corners()]), tiff([corners(70, 50), corners(70, 50)])
+    uploads = [
+        ("a.tif", pages),
+        ("a.tif", others),
+        ("b.png", PNG),
+        ("b.png", BROKEN),
+        ("c.png", BROKEN),
+        ("c.png", PNG),
+    ]
+    documents = AIFSImageReader(task="ocr", on_error="keep").load_data(uploads)
+    store = SimpleDocumentStore()
+    store.add_documents(documents)
+    assert len(store.docs) == len(documents) == 8
+
+
+def test_one_step_and_two_give_the_same_ids() -> None:
+    """Whichever way a picture is read, and whatever becomes of it, its id is the same."""
+    uploads = [("b.png", PNG), ("b.png", OTHER), ("b.png", BROKEN), ("c.png", BROKEN), ("c.png", PNG)]
+    listed = AIFSImageReader(task=None, on_error="keep").load_data(uploads)
+    steps = ImageToText(task="ocr", on_error="keep")(listed)
+    assert [node.id_ for node in steps] == ids(*uploads, on_error="keep")
+
+
+def test_file_objects_of_one_name(tmp_path: Path) -> None:
+    """Files that are open and have one name are told apart as well, and so is a path from bytes that have its name."""
+
+    def opened(data: bytes) -> io.BytesIO:
+        file = io.BytesIO(data)
+        file.name = "upload.png"
+        return file
+
+    assert len(set(ids(opened(PNG), opened(OTHER)))) == 2
+    (tmp_path / "a.png").write_bytes(PNG)
+    for sources in ([tmp_path / "a.png", (str(tmp_path / "a.png"), OTHER)], [tmp_path / "a.png", tmp_path / "a.png"]):
+        assert len(set(ids(*sources))) == (2 if isinstance(sources[1], tuple) else 1)
+    listed = AIFSImageReader(task=None).load_data([tmp_path / "a.png", (str(tmp_path / "a.png"), OTHER)])
+    assert len({document.id_ for document in listed}) == 2
