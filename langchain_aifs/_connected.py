@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from copy import deepcopy
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_openai.chat_models.base import BaseChatOpenAI
@@ -13,11 +15,14 @@ from aifs_vision import Limits, async_http_client, http_client
 from langchain_aifs._completions import AsyncCompletions, Completions
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._profiles import CataloguedProfile
+from langchain_aifs._secrecy import PER_CALL, masked, without_credentials
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["ConnectedChat"]
+
+logger = logging.getLogger("langchain_aifs")
 
 # The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
 _HELD_BY_TRANSPORT = SecretStr("held by the transport")
@@ -40,6 +45,7 @@ class ConnectedChat(BaseChatOpenAI):
     openai_organization: str | None = Field(default=None, exclude=True)
     openai_proxy: str | None = Field(default=None, exclude=True)
     default_headers: Mapping[str, str] | None = Field(default=None, repr=False)
+    default_query: Mapping[str, object] | None = Field(default=None, repr=False)
     request_timeout: float = Field(default=120.0, alias="timeout")
     max_retries: int | None = Field(default=0)
     max_tokens: int | None = Field(default=None, alias="max_completion_tokens")
@@ -124,8 +130,10 @@ class ConnectedChat(BaseChatOpenAI):
         """Assigns; what decides where requests go, and whether they may, is checked first, and connected anew."""
         if name not in _DECISIVE or not self._connected:
             super().__setattr__(name, value)
+            self.__dict__.pop("_serialized", None)  # what LangChain has written down of it before
             return
         made = self.model_copy(update={name: value})
+        self.__dict__.pop("_serialized", None)
         self.__dict__.update(made.__dict__)
         self.__pydantic_fields_set__, self._address = made.model_fields_set, made._address  # noqa: SLF001 - its own class
 
@@ -135,14 +143,54 @@ class ConnectedChat(BaseChatOpenAI):
         kept -= {"profile"} if isinstance(self.profile, CataloguedProfile) else set()
         return {name: getattr(self, name) for name in kept}
 
+    # -- What is written down ----------------------------------------------------------------------------------------
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain's `dumps` writes what it takes to make it again; so it does, without any secret."""
+        return True
+
     @property
     def lc_secrets(self) -> dict[str, str]:
         """Fields that LangChain keeps out of what it serialises."""
         return {"openai_api_key": "AIFS_API_KEY"}
 
+    def to_json(self) -> Any:
+        """What LangChain's `dumps` and traces have: what was given, but for secrets."""
+        made: dict[str, Any] = dict(super().to_json())
+        written = {"model_name": self.model_name, **self._printable()}
+        fields = type(self).model_fields
+        made["kwargs"] = {
+            "openai_api_key": made["kwargs"].get("openai_api_key"),
+            **{name: _plain(value) for name, value in written.items() if not fields[name].exclude},
+        }
+        return made
+
+    def __repr_args__(self) -> Any:
+        return [(name, masked(value) if name == "model_kwargs" else value) for name, value in super().__repr_args__()]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Made anew where it is unpickled, with the key that is there."""
-        return _made_anew, (type(self), {n: value for n, value in self._given().items() if n != "openai_api_key"})
+        printable = self._printable()
+        for name in ("default_headers", "default_query"):
+            if left := sorted((getattr(self, name) or {}).keys() - (printable.get(name) or {}).keys()):
+                told = "%s=... %s: as credentials they stay out of the pickle; give them again where it is unpickled"
+                logger.warning(told, name, ", ".join(left))
+        return _made_anew, (type(self), printable)
+
+    def _printable(self) -> dict[str, Any]:
+        """What was given and is no secret."""
+        given = {name: value for name, value in self._given().items() if name != "openai_api_key"}
+        for name in ("default_headers", "default_query"):
+            if given.get(name):
+                given[name] = without_credentials(given[name])
+        for name in PER_CALL & given.get("model_kwargs", {}).keys():
+            given["model_kwargs"] = {**given["model_kwargs"], name: without_credentials(given["model_kwargs"][name])}
+        return given
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _made_anew(kind: type[ConnectedChat], given: dict[str, Any]) -> ConnectedChat:

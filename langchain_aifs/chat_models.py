@@ -10,6 +10,7 @@ from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import profile_of
 from langchain_aifs._replies import cost_eur, keep_asides, paid_before
+from langchain_aifs._secrecy import identified, masked
 from langchain_aifs._seeing import SeeingChat
 from langchain_aifs._sendable import has_pictures, sendable
 from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
@@ -58,6 +59,8 @@ class ChatAIFS(SeeingChat):
             side; never enlarged.
         frames: which frames of animations and videos are sent, as for `Vision.read_many`.
         image_limits: how large files in messages may be.
+        default_headers, default_query: are sent along, but for an Authorization, which is the key's place. Those named
+            like credentials are in no trace and stay out of pickles and of what LangChain's `dumps` writes.
         temperature, max_tokens, ...: as for LangChain's `ChatOpenAI`; what is not known is a TypeError.
 
     Raises:
@@ -241,7 +244,14 @@ class ChatAIFS(SeeingChat):
     def _identifying_params(self) -> dict[str, Any]:
         """What distinguishes answers: besides the parameters the address, and how pictures are prepared."""
         pictures = {"image_size": self.image_size, "frames": self.frames}
-        return {**super()._identifying_params, "base_url": self._address, **pictures}
+        return masked({**super()._identifying_params, "base_url": self._address, **pictures})
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return masked(super()._get_invocation_params(stop=stop, **kwargs))
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        params = {**super()._get_invocation_params(stop=stop, **kwargs), **kwargs}
+        return str(sorted(identified(params).items()))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
