@@ -69,8 +69,9 @@ if TYPE_CHECKING:
     from aifs_vision._readings import ModelUse, Reading, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._retrieval import hit_content, visual_store
+    from aifs_vision._roots import path_named
     from aifs_vision._run import Run
-    from aifs_vision._sources import Source, SourcePages, is_source
+    from aifs_vision._sources import Source, SourcePages, is_source, name_of
     from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
@@ -160,6 +161,8 @@ __all__ = [
     "image_tokens",
     "is_source",
     "model_card",
+    "name_of",
+    "path_named",
     "prepare_images",
     "survey_images",
     "text_tokens",
@@ -181,12 +184,13 @@ _HOMES = {
     "_readings": "ModelUse Reading Usage",
     "_report": "Failure RunReport",
     "_retrieval": "hit_content visual_store",
+    "_roots": "path_named",
     "_run": "Run",
     "_folders": "find_images",
     "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
     "_frames": "Frames",
     "_guards": "ImageLimits",
-    "_sources": "Source SourcePages is_source",
+    "_sources": "Source SourcePages is_source name_of",
     "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import BaseNode
 
-from aifs_vision import SourcePages, is_source
-from llama_index_aifs._held import held_picture, printable
+from aifs_vision import SourcePages, is_source, name_of
+from llama_index_aifs._held import held_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +102,7 @@ class Given:
         if isinstance(data, (bytes, bytearray, memoryview)):
             self._expect(self._of_bytes(name, bytes(data)))
         elif name is None and isinstance(data, (str, os.PathLike)) and os.fspath(data)[:5].lower() != "data:":
-            self._expect(_Expected(name=printable(os.fspath(data))))
+            self._expect(_Expected(name=name_of(data)))
         else:
             what = "a data URI" if isinstance(data, str) and name is None else type(inner).__name__
             raise TypeError(f"task=None cannot refer to {what} later on; give a path, a URL or bytes")
@@ -111,9 +111,9 @@ class Given:
     def _of_bytes(self, name: str | None, data: bytes) -> _Expected:
         digest, picture = hashlib.sha256(data).hexdigest(), held_picture(data)
         if name is None:
-            return _Expected(name=f"sha256:{digest[:16]}", digest=digest, picture=picture)
+            return _Expected(name=name_of(data), digest=digest, picture=picture)
         twin = self._first.setdefault(name, digest) != digest
-        return _Expected(name=printable(name), digest=digest, picture=picture, twin=twin)
+        return _Expected(name=name_of((name, data)), digest=digest, picture=picture, twin=twin)
 
     def _expect(self, expected: _Expected) -> None:
         with self._lock:  # the sources are asked for in another thread

@@ -12,10 +12,7 @@ from llama_index.core.schema import ImageNode, MediaResource, Node
 if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
-__all__ = ["LONGEST_NAME", "HeldPictures", "held_picture", "picture_in", "printable"]
-
-LONGEST_NAME = 4096  # characters; a longer text is no path
-_NAME_SHOWN = 200  # characters that readings show of one
+__all__ = ["HeldPictures", "held_picture", "picture_in"]
 
 
 class HeldPictures:
@@ -50,15 +47,6 @@ def picture_in(node: BaseNode) -> tuple[str | bytes | None, str | None]:
 def held_picture(data: bytes) -> MediaResource:
     """Bytes as LlamaIndex keeps them in a node: as base64; it takes what looks like base64 for it."""
     return MediaResource(data=base64.b64encode(data), mimetype="application/octet-stream")  # it would guess, at length
-
-
-def printable(place: str) -> str:
-    """A path, URL or name as readings call it: valid Unicode of bounded length."""
-    shown = place if len(place) <= LONGEST_NAME else f"{place[:_NAME_SHOWN]}..."
-    try:
-        return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a half character that stands for no byte of a file's name
-        return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _decoded(held: str | bytes) -> bytes:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llama_index.core.schema import MetadataMode
 
-from aifs_vision import ImageAccessError, ImageNotFoundError, SourcePages
-from llama_index_aifs._held import LONGEST_NAME, HeldPictures, picture_in, printable
+from aifs_vision import ImageAccessError, ImageNotFoundError, SourcePages, name_of, path_named
+from llama_index_aifs._held import HeldPictures, picture_in
 from llama_index_aifs._nodes import node_of
 from llama_index_aifs._pending import OTHERS, PLACED, Pending
 from llama_index_aifs._remote import Lost, source_on
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch"]
 
-_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+_LONGEST_NAME = 4096  # characters; a longer text is no path
 _GONE = (
     "its bytes were in its node, and are not any more: JSON and stores leave them out. Load it again, or give a path."
 )
@@ -158,7 +157,7 @@ def _reference_of_others(
         data, digest = pictures.of(held)
         return _Reference(name=f"sha256:{digest[:16]}", source=data, held=True, digest=digest, pending=pending)
     if place is not None:
-        return _Reference(name=printable(place), source=_source_at(place, fs), pending=pending)
+        return _Reference(name=name_of(place), source=_source_at(place, fs), pending=pending)
     return _lost(node.id_, pending) if failed and not node.get_content(MetadataMode.NONE) else None
 
 
@@ -171,17 +170,10 @@ def _source_at(place: str, fs: AbstractFileSystem | None) -> Source:
     """A path or URL as a source of one picture: a folder is none, and would be taken for all there are in it."""
     if fs is not None or place.startswith(("http://", "https://")):
         return source_on(fs, place)
-    if len(place) > LONGEST_NAME:
-        return printable(place), Lost(ImageNotFoundError(printable(place)))
-    path = _original(place)
+    name = name_of(place)
+    if len(place) > _LONGEST_NAME:
+        return name, Lost(ImageNotFoundError(name))
+    path = path_named(place)
     if os.path.isdir(path):  # noqa: PTH112 - a text need not become a Path
-        return printable(place), Lost(ImageNotFoundError(printable(place), _FOLDER))
+        return name, Lost(ImageNotFoundError(name, _FOLDER))
     return path
-
-
-def _original(path: str) -> str:
-    """The path that readings call so: they write out the bytes of names that are no text."""
-    if "\\x" not in path or os.path.lexists(path):
-        return path
-    original = os.fsdecode(_ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(path)))
-    return original if os.path.lexists(original) else path
