@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from aifs_vision._guards import ImageLimits
 
-__all__ = ["Roots", "no_roots"]
+__all__ = ["Roots", "no_roots", "path_named"]
 
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte that is no part of a text, as readings write it
 # Nothing is waited for, and nothing followed: the path that is opened has been resolved before.
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
 _FOLDER = getattr(os, "O_DIRECTORY", 0)
@@ -57,13 +59,13 @@ class Roots:
                 raise SettingsError.bad_number("roots", root, f"there is no such folder; {_RULE}")
 
     def read(self, source: str) -> bytes:
-        """The bytes of a file below the roots.
+        """The bytes of a file below the roots, which readings call so.
 
         Raises:
             ImageError: it lies elsewhere, is not there, cannot be read, or is too large.
         """
         try:
-            path = self._resolved(source)
+            path = self._resolved(path_named(source) if self._fs is None else source)
             if not any(_is_below(path, root, os.sep if self._fs is None else "/") for root in self._roots):
                 what = f"lies outside of roots={self._given!r}, so it is not opened. Name its folder there to show it."
                 raise ImageError(source, what)
@@ -98,6 +100,20 @@ class Roots:
         with self._fs.open(path, "rb") as file:
             data: bytes = file.read(self._limits.max_bytes + 1)
         return data
+
+
+def path_named(name: str) -> str:
+    """The path of the local file that readings call so: they write out the bytes of a name that is not UTF-8.
+
+    A file that has the name as it stands comes first; where there is neither, it is the name itself.
+
+    Raises:
+        ValueError: it cannot be the name of a file.
+    """
+    if "\\x" not in name or os.path.lexists(name):
+        return name
+    path = os.fsdecode(_ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(name)))
+    return path if os.path.lexists(path) else name
 
 
 def _opened_below(root: str, path: str) -> int:
