@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from aifs_vision import Limits, SettingsError, TextEmbedder, model_card
 from langchain_aifs._fields import refuse_unknown
+from langchain_aifs._own_errors import own_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,16 +109,19 @@ class AIFSEmbeddings(OpenAIEmbeddings):
             chunk_size: texts a request, for this call.
 
         Raises:
-            APIError: the service did not answer, or refused, or gave other vectors than were asked for.
+            APIError: the service did not answer, or refused, or gave other vectors than were asked for; it is
+                LangChain's `ModelError` of its kind as well, in versions that have those.
             TypeError: something else than a list of texts.
         """
-        return self._embedder_for(chunk_size).embed(_checked(texts))
+        with own_errors():
+            return self._embedder_for(chunk_size).embed(_checked(texts))
 
     async def aembed_documents(  # type: ignore[override]  # as above
         self, texts: Sequence[str], chunk_size: int | None = None
     ) -> list[list[float]]:
         """The asynchronous twin of `embed_documents`."""
-        return await self._embedder_for(chunk_size).aembed(_checked(texts))
+        with own_errors():
+            return await self._embedder_for(chunk_size).aembed(_checked(texts))
 
     def embed_query(self, text: str) -> list[float]:  # type: ignore[override]  # as above
         """The vector of one text; the service's models make no difference between questions and passages.

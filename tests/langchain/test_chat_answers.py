@@ -9,31 +9,24 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core import exceptions
 from langchain_core.messages import AIMessageChunk, HumanMessage
 
 from aifs_vision import (
     AIFSError,
     APIConnectionError,
     APITimeoutError,
-    AuthenticationError,
     BadRequestError,
-    ContextLengthError,
     ImageFormatError,
     Limits,
     NotFoundError,
-    PermissionDeniedError,
-    QuotaExceededError,
-    RateLimitError,
-    RequestTooLargeError,
     ResidencyError,
-    ServiceError,
     UnexpectedAnswerError,
     model_card,
 )
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import virtual_time
 from langchain_aifs import ChatAIFS, RefusedOutputError
+from tests.langchain.refusals import REFUSALS, assert_langchain_knows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -266,40 +259,6 @@ def test_the_queue_does_not_stream(server: Emulator) -> None:
 
 
 # -- Errors --------------------------------------------------------------------------------------------------------
-
-
-def assert_langchain_knows(error: BaseException, name: str, *, again: bool) -> None:
-    """The error is one of LangChain's as well, and its middleware asks again or not, in versions that have them."""
-    counterpart = getattr(exceptions, name, None)
-    assert counterpart is not None or not hasattr(exceptions, "ModelError")
-    if counterpart is not None:
-        assert isinstance(error, counterpart)
-    if hasattr(exceptions, "ModelError"):
-        from langchain.agents.middleware import ModelRetryMiddleware
-
-        wanted: Any = ModelRetryMiddleware().retry_on
-        assert wanted(error) is again
-
-
-REFUSALS: list[tuple[int, str | None, type[AIFSError], str, bool]] = [
-    (400, None, BadRequestError, "ModelInvalidRequestError", False),
-    (401, None, AuthenticationError, "ModelAuthenticationError", False),
-    (403, None, PermissionDeniedError, "ModelPermissionDeniedError", False),
-    (404, None, NotFoundError, "ModelNotFoundError", False),
-    (413, None, RequestTooLargeError, "ModelInvalidRequestError", False),
-    (422, None, BadRequestError, "ModelInvalidRequestError", False),
-    (429, None, RateLimitError, "ModelRateLimitError", True),
-    (429, '{"detail": "You exceeded your current quota"}', QuotaExceededError, "ModelRateLimitError", False),
-    (503, None, ServiceError, "ModelAPIError", True),
-    (400, '{"detail": "maximum context length is 9 tokens"}', ContextLengthError, "ContextOverflowError", False),
-    (
-        400,
-        '{"error": {"message": "x", "code": "context_length_exceeded"}}',
-        ContextLengthError,
-        "ContextOverflowError",
-        False,
-    ),
-]
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "name", "again"), REFUSALS)

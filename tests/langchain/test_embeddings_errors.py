@@ -1,0 +1,72 @@
+"""Errors of the embeddings: this project's and LangChain's at once, as those of the chat model."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aifs_vision import AIFSError, APIConnectionError, Limits, UnexpectedAnswerError
+from aifs_vision.testing import virtual_time
+from langchain_aifs import AIFSEmbeddings
+from tests.langchain.refusals import REFUSALS, assert_langchain_knows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aifs_vision.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def four_ways(embeddings: AIFSEmbeddings) -> list[Callable[[], Any]]:
+    """The calls that embeddings have."""
+    return [
+        lambda: embeddings.embed_query("Rechnung"),
+        lambda: embeddings.embed_documents(["Rechnung", "Katze"]),
+        lambda: asyncio.run(embeddings.aembed_query("Rechnung")),
+        lambda: asyncio.run(embeddings.aembed_documents(["Rechnung", "Katze"])),
+    ]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "name", "again"), REFUSALS)
+def test_refusals_are_errors_of_both_trees(  # noqa: PLR0917
+    server: Emulator,
+    status: int,
+    body: str | None,
+    kind: type[AIFSError],
+    name: str,
+    again: bool,  # noqa: FBT001
+) -> None:
+    """A refusal is this project's error and LangChain's, which says rightly whether to ask again; it can be pickled."""
+    for way in four_ways(AIFSEmbeddings(limits=Limits(patience=0.0))):
+        server.fail(status, times=4, body=body)
+        with virtual_time(), pytest.raises(kind) as raised:
+            way()
+        server.clear()
+        error: Any = raised.value
+        assert_langchain_knows(error, name, again=again)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        assert (type(copy), str(copy), copy.status) == (type(error), str(error), status)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "name"),
+    [
+        ("html", UnexpectedAnswerError, "ModelAPIError"),
+        ("cut_json", UnexpectedAnswerError, "ModelAPIError"),
+        ("reset", APIConnectionError, "ModelConnectionError"),
+    ],
+)
+def test_answers_that_are_none_are_errors_of_both_trees(
+    server: Emulator, fault: Any, kind: type[AIFSError], name: str
+) -> None:
+    """HTML or half a JSON with status 200, and a broken connection, are errors of both trees."""
+    for way in four_ways(AIFSEmbeddings()):
+        server.fail(fault, times=4)
+        with virtual_time(), pytest.raises(kind) as raised:
+            way()
+        server.clear()
+        assert_langchain_knows(raised.value, name, again=True)
