@@ -1,4 +1,8 @@
-"""Paths that a model gives: plain names below a folder are taken, every other form is refused with its reason."""
+"""Paths that others give: what is taken of a model's, and how files below a folder are opened.
+
+Plain names below the folder are taken, and every other form is refused with its reason. What may be opened is opened
+name by name, so that no link leads elsewhere meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,22 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from aifs_vision._errors import ImageError
 
-__all__ = ["parts_of", "refused", "shown_path"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FILE_FLAGS", "opened_below", "parts_of", "refused", "shown_path"]
+
+FILE_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+"""How files are opened: nothing is waited for, and no link followed."""
+_FOLDER = getattr(os, "O_DIRECTORY", 0)
+# A folder on the way need not be readable, where the system knows how to pass through.
+_PASSED = getattr(os, "O_PATH", os.O_RDONLY) | FILE_FLAGS | _FOLDER
 
 _LONGEST = 1_024  # characters
 _SHOWN = 80  # characters of a refused path that its error repeats
@@ -43,6 +58,45 @@ def parts_of(path: object) -> tuple[str, ...]:
         if reason := _reason(form):
             raise refused(path, reason)
     return tuple(part for part in path.split("/") if part not in {"", "."})
+
+
+class Look(Protocol):
+    """Told what a name stands for before it is opened, and whether it is to be a folder; raises where it may not be."""
+
+    def __call__(self, known: os.stat_result, *, folder: bool) -> object:
+        """Looks."""
+
+
+def opened_below(root: str, parts: Iterable[str], *, folder: bool = False, look: Look | None = None) -> int:
+    """A descriptor of a file, or of a folder to be listed, opened name by name from the top of the file system.
+
+    No link is followed on the way, so none leads out of the root that a folder below it, or above, has become in the
+    meantime.
+
+    Args:
+        root: a folder; an absolute path without links.
+        parts: names below it.
+        folder: whether it is a folder.
+        look: is shown each name below the root.
+
+    Raises:
+        OSError: it is not there, a link, or cannot be opened.
+    """
+    top = Path(root)
+    names = (*top.parts[1:], *parts) or (".",)
+    here = os.open(top.anchor, _PASSED)
+    try:
+        for number, name in enumerate(names[:-1], 1):
+            if look is not None and number >= len(top.parts):
+                look(os.stat(name, dir_fd=here, follow_symlinks=False), folder=True)
+            inner = os.open(name, _PASSED, dir_fd=here)
+            os.close(here)
+            here = inner
+        if look is not None and len(names) >= len(top.parts):
+            look(os.stat(names[-1], dir_fd=here, follow_symlinks=False), folder=folder)
+        return os.open(names[-1], FILE_FLAGS | (_FOLDER if folder else 0), dir_fd=here)
+    finally:
+        os.close(here)
 
 
 def refused(path: object, reason: str) -> ImageError:

@@ -1,8 +1,9 @@
 """A folder that is all there is: files below it are listed and read, whatever path a model comes up with.
 
-Where the system can (everywhere but on Windows), each name of a path is opened in the folder before it, and links
-are not followed: so nobody who swaps a folder for a link in the meantime leads out of it. Elsewhere the path is
-compared with its real one.
+Where the system can (everywhere but on Windows), each name of a path is opened in the folder before it, from the top
+of the file system on, and links are not followed: so nobody who swaps a folder for a link in the meantime leads out of
+it. Elsewhere the path is compared with its real one. A second name of a file elsewhere (a hard link) cannot be told
+from a file, and is one: whoever may put such names into the folder decides what is read.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
 from aifs_vision._formats import READABLE_SUFFIXES
-from aifs_vision._given_paths import parts_of, refused, shown_path
+from aifs_vision._given_paths import FILE_FLAGS, opened_below, parts_of, refused, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Jail", "Listed"]
 
-_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
-_FOLDER = getattr(os, "O_DIRECTORY", 0)
+_KB = 1_000  # bytes
 _LOOKED_AT = 20_000  # entries of folders that a listing looks at
 _NOT_THERE = "no such file below the folder. list_images shows what there is."
 
@@ -35,6 +36,11 @@ class Listed:
 
     path: str
     size: int
+
+    @property
+    def line(self) -> str:
+        """Both, as people read them."""
+        return f"{self.path} ({f'{self.size:,} bytes' if self.size < _KB else f'{self.size / _KB:,.0f} KB'})"
 
 
 class Jail:
@@ -132,10 +138,12 @@ class Jail:
     @contextmanager
     def _opened(self, path: object, parts: tuple[str, ...], *, folder: bool) -> Iterator[Any]:
         """A descriptor of a file or folder below the root; of a folder its path, where folders have no descriptors."""
-        by_path = os.open not in os.supports_dir_fd
         try:
-            place = (self._by_path if by_path else self._by_descriptors)(path, parts, folder=folder)
-            file = os.open(place, _FLAGS) if isinstance(place, str) and not folder else place
+            if os.open in os.supports_dir_fd:
+                file: str | int = opened_below(str(self._root), parts, folder=folder, look=partial(self._check, path))
+            else:
+                place = self._by_path(path, parts, folder=folder)
+                file = place if folder else os.open(place, FILE_FLAGS)
             try:
                 yield file
             finally:
@@ -152,20 +160,6 @@ class Jail:
             raise refused(path, "links are not followed")
         self._check(path, os.lstat(whole), folder=folder)
         return whole
-
-    def _by_descriptors(self, path: object, parts: tuple[str, ...], *, folder: bool) -> int:
-        here = os.open(self._root, os.O_RDONLY | _FOLDER)
-        try:
-            for number, part in enumerate(parts, 1):
-                inner = folder or number < len(parts)
-                self._check(path, os.stat(part, dir_fd=here, follow_symlinks=False), folder=inner)
-                opened = os.open(part, _FLAGS | (_FOLDER if inner else 0), dir_fd=here)
-                os.close(here)
-                here = opened
-        except BaseException:
-            os.close(here)
-            raise
-        return here
 
     def _check(self, path: object, known: os.stat_result, *, folder: bool) -> None:
         """Refuses links, devices, pipes, files of others, and what is too large, before it is opened.

@@ -39,7 +39,7 @@ class Original:
     Attributes:
         image: the picture, to be shown with this text; None where it is not.
         shown_with: where not, the position (from 0) of the text that the same picture is shown with already.
-        skipped: where it is shown with none, the reason.
+        skipped: where it is shown with none, the reason, on one line: names of files in it may be anybody's.
     """
 
     image: PreparedImage | None = field(default=None, repr=False)
@@ -119,7 +119,7 @@ class Originals:
         if not isinstance(source, str) or page is None or "status" not in metadata:
             return None
         if not isinstance(read, str):
-            return Original(skipped=f"{source}: {_NEVER_HERE}")
+            return _skipped(f"{source}: {_NEVER_HERE}")
         return search.once(position, source, f"{read} {page}", lambda: self._image(source, page, read))
 
     def _hit(self, name: str, url: str) -> PreparedImage:
@@ -144,7 +144,7 @@ class Originals:
         data = self._roots.read(source)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError(source, "has changed since it was read; read it again, and index what is read")
-        (image,) = prepare_images(SourcePages(source=data, pages=(page,)), self._card, **self._how)
+        (image,) = prepare_images(SourcePages(source=(source, data), pages=(page,)), self._card, **self._how)
         return image
 
 
@@ -170,14 +170,14 @@ class _Search:
                 return self._met[key]
         most = self._budget["max_images"]
         if most is not None and self._so_far["max_images"] >= most:  # nothing is opened that will not be shown
-            return Original(skipped=f"{name}: the pictures before it leave too little of max_images={most}")
+            return _skipped(f"{name}: the pictures before it leave too little of max_images={most}")
         try:
             image = find()
         except ImageError as error:
-            original = self._met[name, picture] = Original(skipped=str(error))
+            original = self._met[name, picture] = _skipped(str(error))
             return original
         if (bound := self._bound_for(image)) is not None:
-            original = Original(skipped=f"{name}: the pictures before it leave too little of {bound}")
+            original = _skipped(f"{name}: the pictures before it leave too little of {bound}")
             self._met[picture,] = original
             return original
         self._met[picture,] = Original(shown_with=position)
@@ -195,6 +195,11 @@ class _Search:
                 return f"{name}={most}"
         self._so_far = then
         return None
+
+
+def _skipped(reason: str) -> Original:
+    """A picture that is not shown; metadata of a foreign index may hold anything, also line breaks."""
+    return Original(skipped="".join(char if char.isprintable() else ascii(char)[1:-1] for char in reason))
 
 
 def _page_of(metadata: Mapping[str, Any]) -> int | None:

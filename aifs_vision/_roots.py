@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
+from aifs_vision._given_paths import FILE_FLAGS, opened_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Roots", "no_roots", "path_named"]
 
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte that is no part of a text, as readings write it
-# Nothing is waited for, and nothing followed: the path that is opened has been resolved before.
-_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
-_FOLDER = getattr(os, "O_DIRECTORY", 0)
 _RULE = "name the folders whose pictures may be shown, such as roots=['scans/']"
 
 
@@ -84,7 +82,7 @@ class Roots:
 
     def _local(self, source: str, path: str) -> bytes:
         root = next(root for root in self._roots if _is_below(path, root, os.sep))
-        with open(_opened_below(root, path), "rb") as file:
+        with open(_opened(root, path), "rb") as file:
             known = os.fstat(file.fileno())
             if not stat.S_ISREG(known.st_mode):
                 raise ImageAccessError(source, "it is not a regular file")
@@ -116,20 +114,11 @@ def path_named(name: str) -> str:
     return path if os.path.lexists(path) else name
 
 
-def _opened_below(root: str, path: str) -> int:
-    """A descriptor of a file, opened folder by folder: one that is swapped for a link meanwhile leads nowhere."""
+def _opened(root: str, path: str) -> int:
+    """A descriptor of a file whose path is resolved; a folder that is swapped for a link meanwhile leads nowhere."""
     if os.open not in os.supports_dir_fd:
-        return os.open(path, _FLAGS)
-    here = os.open(root, os.O_RDONLY | _FOLDER)
-    try:
-        *folders, name = Path(path).relative_to(root).parts or (".",)
-        for folder in folders:
-            inner = os.open(folder, _FLAGS | _FOLDER, dir_fd=here)
-            os.close(here)
-            here = inner
-        return os.open(name, _FLAGS, dir_fd=here)
-    finally:
-        os.close(here)
+        return os.open(path, FILE_FLAGS)
+    return opened_below(root, Path(path).relative_to(root).parts)
 
 
 def _is_local(fs: AbstractFileSystem) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from aifs_vision._decoders import decoding
 from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
+from aifs_vision._formats import GIF
 from aifs_vision._frames import Frame, Frames, frame_of_picture, frames_of_bytes, orientation_of
 
 if TYPE_CHECKING:
@@ -123,7 +124,10 @@ def _some(whole: list[Frame], pages: tuple[int, ...]) -> list[Frame]:
     by_page = {frame.page: frame for frame in whole}
     if missing := [page for page in pages if page not in by_page]:
         has = "1 page" if len(whole) == 1 else f"{len(whole)} pages or frames"
-        what = f"has no page {', '.join(map(str, missing))} (it gives {has}). Read it again, with the same frames=..."
+        remedy = f"Give a page from {min(by_page)} to {max(by_page)}"
+        if whole[0].time is not None or whole[0].kind is GIF:
+            remedy += ", or the frames=... that it was read with"
+        what = f"has no page {', '.join(map(str, missing))} (it gives {has}). {remedy}."
         raise ImageNotFoundError(whole[0].source, what)
     return [frame for page, frame in by_page.items() if page in pages]
 

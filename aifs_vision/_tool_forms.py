@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -23,10 +24,9 @@ MOST_FIELDS, LONGEST_NAME = 24, 60
 MOST_HITS = 10
 """Hits of one search."""
 
-_IMAGE = (
-    "Which image: a path below the folder, as list_images shows it (such as 'scans/bill.png'), "
-    "or the name of a picture of this conversation, such as 'picture 1'."
-)
+_PATH = "Which image: a path below the folder, as list_images shows it (such as 'scans/bill.png')"
+_FOUND = "the name that search_images gives to the picture of a page"
+_IMAGE = f"{_PATH}, or the name of a picture of this conversation, such as 'picture 1' or {_FOUND}."
 _PAGE = "Which page of a document, or which frame of a video, counted from 1."
 
 
@@ -44,11 +44,23 @@ class ToolForm:
     description: str
     arguments: type[BaseModel]
 
+    def schema(self, *, searched: bool) -> dict[str, Any]:
+        """The arguments as JSON schema, for clients whose conversation the tools do not see.
+
+        Args:
+            searched: whether there is a search whose results have names.
+        """
+        schema = self.arguments.model_json_schema()
+        if "image" in schema["properties"]:
+            schema["properties"]["image"]["description"] = f"{_PATH}, or {_FOUND}." if searched else f"{_PATH}."
+        return schema
+
 
 class ListImages(BaseModel):
     """The arguments of list_images."""
 
     folder: str = Field("", description="A folder below the root; empty for all of it.")
+    after: str = Field("", description="The last path of a list that was cut, to see what comes after it; else empty.")
 
 
 class CaptionImage(BaseModel):
@@ -124,7 +136,10 @@ ANY_TOOL = (
 """The tools that need nothing but a folder and a model."""
 SEARCH = ToolForm(
     name="search_images",
-    description="Searches the document store by meaning and looks: passages of text, and pictures of pages by name.",
+    description=(
+        "Searches the document store by meaning and looks: gives passages of text, and pictures of pages, whose names "
+        "the other tools take as images."
+    ),
     arguments=SearchImages,
 )
 """The tool that needs a store."""

@@ -22,6 +22,7 @@ from aifs_vision._errors import AIFSError, ImageError, SettingsError
 from aifs_vision._given_paths import shown_path
 from aifs_vision._jail import Jail
 from aifs_vision._loop import call, call_async
+from aifs_vision._retrieval import FoundPages, is_page_name, page_name
 from aifs_vision._sources import SourcePages
 from aifs_vision._tasks import Task
 from aifs_vision._tool_forms import ANY_TOOL, LONGEST_NAME, SEARCH, ToolForm
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from aifs_vision._jail import Listed
     from aifs_vision._readings import Reading
     from aifs_vision._sources import Source
     from aifs_vision._visual_hits import VisualHit
@@ -41,7 +41,6 @@ __all__ = ["ToolResult", "VisionTools"]
 _MAX_BYTES = 32 * 2**20
 _MAX_CHARS = 4_000  # of a result: about a thousand tokens
 _LISTED = 100  # files
-_KB = 1_000  # bytes
 _PASSAGE = 600  # characters of a hit
 # What no model can help: the key, the plan, the contract, the budget, and a name that is not there.
 _HOPELESS = (AuthenticationError, PermissionDeniedError, QuotaExceededError, BudgetError, NotFoundError, SettingsError)
@@ -55,7 +54,7 @@ class ToolResult:
         text: the result, or what went wrong and what to do about it; of bounded length.
         ok: whether it is a result.
         artifact: plain JSON. Of a reading: source, page, total_pages, status, text, data, model, cost_eur, usage; of a
-            search: hits; of a listing: files; of a failure: error.
+            search: hits; of a listing: the files that are listed, and in `more` how many are not; of a failure: error.
     """
 
     text: str
@@ -74,15 +73,17 @@ class VisionTools:
         print(result.text, result.artifact["cost_eur"])
 
     Whatever a model asks for, nothing but regular files below `root` is opened: no links, no hidden files, no files of
-    other users, no addresses. Every failure is a result whose text says what to do; `run` raises for nothing that
-    a model can do.
+    other users, no addresses. A hard link below `root` is a file there, so nobody else may write into the folder.
+    Pictures of pages that a search has found can be looked at by the names that its result gives them, the last 64 MB
+    of them by whoever calls. Every failure is a result whose text says what to do; `run` raises for nothing that a
+    model can do.
 
     Args:
         root: the folder.
         vision: who reads the images; or give its options, such as `model=...`.
         store: a Visual RAG store, for `search_images`; without one there is no such tool.
         max_bytes: how large a file may be.
-        max_chars: how long the text of a result may be; the artifact has the whole.
+        max_chars: how long the text of a result may be; the artifact of a reading or search has the whole.
 
     Raises:
         SettingsError: there is no such folder, no key, or a setting that cannot be right.
@@ -106,11 +107,17 @@ class VisionTools:
             raise TypeError(f"store={store!r} is not an AIFSVisualRAGStore")
         self._jail = Jail(root, max_bytes=max_bytes)
         self._vision, self._store, self._max_chars = Vision.of(vision, **vision_options), store, max_chars
+        self._pages = FoundPages()
 
     @property
     def root_name(self) -> str:
         """The name of the folder, without where it is."""
         return self._jail.name
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is a store to search."""
+        return self._store is not None
 
     @property
     def forms(self) -> tuple[ToolForm, ...]:
@@ -158,15 +165,24 @@ class VisionTools:
 
     async def _list_images(self, given: Any, pictures: Mapping[str, bytes | str]) -> ToolResult:
         files, whole = await asyncio.to_thread(self._jail.files, given.folder)
-        lines = [f"{file.path} ({_size(file.size)})" for file in files[:_LISTED]]
-        if left := len(files) - len(lines):
-            lines.append(f"... and {left} more{'' if whole else ' at least'}. Name a folder to see fewer.")
-        elif not whole:
-            lines.append("... and perhaps more: not all folders were looked at. Name a folder to see what is in it.")
-        if not files:
-            lines = [f"No images in {shown_path(given.folder or self.root_name)!r}."]
-        lines += [f"{name} (in this conversation)" for name in list(pictures)[:_LISTED]]
-        return ToolResult(text="\n".join(lines), artifact={"files": [_listed(file) for file in files[:_LISTED]]})
+        left = [file for file in files if file.path > given.after]
+        shown = [] if given.after else _shown_names(list(pictures), self._max_chars // 2)
+        for count in range(min(_LISTED, len(left)), min(len(left), 1) - 1, -1):
+            lines = [*shown, *(file.line for file in left[:count])]
+            if more := len(left) - count:
+                least = "" if whole else " at least"
+                lines.append(f"... and {more}{least} more. Call list_images again with the last path above as after.")
+            elif not whole:
+                lines.append(
+                    "... and perhaps more: not all folders were looked at. Name a folder to see what is in it."
+                )
+            if not left:
+                place = shown_path(given.folder or self.root_name)
+                lines.append(f"No {'more ' if given.after else ''}images in {place!r}.")
+            if len(text := "\n".join(lines)) <= self._max_chars:
+                break
+        told = [{"path": file.path, "bytes": file.size} for file in left[:count]]
+        return ToolResult(text=text, artifact={"files": told, "more": more})
 
     async def _caption_image(self, given: Any, pictures: Mapping[str, bytes | str]) -> ToolResult:
         return await self._read(given, "caption", pictures)
@@ -192,14 +208,20 @@ class VisionTools:
         store = cast("AIFSVisualRAGStore", self._store)  # without one there is no such form
         pages = given.k // 2
         hits = await store.asearch(given.query, k=given.k - pages, k_images=pages)
+        self._pages.remember(hits)
         lines = [f"{number}. {_hit_line(hit)}" for number, hit in enumerate(hits, 1)]
         text = "\n".join(lines) or "Nothing was found. Try other words."
         return ToolResult(text=text, artifact={"hits": [_hit(hit) for hit in hits]})
 
     async def _read(self, given: Any, task: str | Task, pictures: Mapping[str, bytes | str]) -> ToolResult:
-        """One page of an image, read."""
-        held = pictures.get(given.image)
+        """One page of an image, read; the picture of a page has no other pages."""
+        found = is_page_name(given.image)
+        held = pictures.get(given.image) or (self._pages.get(given.image) if found else None)
         if held is None:
+            if found and self.searches:
+                raise ImageError(
+                    shown_path(given.image), "is not known any more. Search again, and take its name there."
+                )
             name, content = await asyncio.to_thread(self._jail.read, given.image)
             source: Source = (name, content)
         elif isinstance(held, str) and held[:5].lower() != "data:":
@@ -207,7 +229,8 @@ class VisionTools:
             raise ImageError(shown_path(given.image), what)
         else:
             name, source = given.image, (given.image, held) if isinstance(held, bytes) else held
-        return _of_reading(await self._vision.aread(SourcePages(source=source, pages=(given.page,)), task), name)
+        page = 1 if held is not None and found else given.page
+        return _of_reading(await self._vision.aread(SourcePages(source=source, pages=(page,)), task), name)
 
 
 # -- Results -------------------------------------------------------------------------------------------------------
@@ -265,31 +288,28 @@ def _schema(names: tuple[str, ...]) -> type[BaseModel]:
 
 
 def _hit_line(hit: VisualHit) -> str:
-    where = hit.filename if hit.page is None else f"{hit.filename}, page {hit.page}"
+    where = shown_path(hit.filename) if hit.page is None else f"{shown_path(hit.filename)}, page {hit.page}"
     if hit.modality == "image":
-        return f"{where}: a picture of the page (score {hit.score:.2f}), called {_page_name(hit)!r}"
+        return f"{where}: a picture of the page (score {hit.score:.2f}), called {page_name(hit)!r}"
     return f"{where} (score {hit.score:.2f}): {_cut(' '.join(hit.text.split()), _PASSAGE)}"
-
-
-def _page_name(hit: VisualHit) -> str:
-    """What the picture of a page is called by, in all searches of a conversation."""
-    return f"{hit.filename}#page={hit.page}" if hit.page is not None else f"{hit.filename}#picture"
 
 
 def _hit(hit: VisualHit) -> dict[str, Any]:
     told: dict[str, Any] = {"id": hit.id, **hit.metadata()}
     if hit.modality == "text":
         return {**told, "text": hit.text}
-    return {**told, "name": _page_name(hit), "image_url": hit.image_url}
+    return {**told, "name": page_name(hit), "image_url": hit.image_url}
 
 
-def _listed(file: Listed) -> dict[str, Any]:
-    return {"path": file.path, "bytes": file.size}
-
-
-def _size(size: int) -> str:
-    """A size in bytes as people read it."""
-    return f"{size:,} bytes" if size < _KB else f"{size / _KB:,.0f} KB"
+def _shown_names(names: list[str], most: int) -> list[str]:
+    """The pictures of a conversation, of many the last ones, in no more than so many characters."""
+    for count in range(min(_LISTED, len(names)), 0, -1):
+        lines = [f"{name} (in this conversation)" for name in names[-count:]]
+        if earlier := len(names) - count:
+            lines.insert(0, f"... {earlier} earlier pictures of this conversation, by their numbers")
+        if sum(map(len, lines)) + count < most:
+            return lines
+    return []
 
 
 def _cut(text: str, most: int) -> str:

@@ -46,7 +46,7 @@ def server_of(tools: VisionTools) -> Server[Any]:
         types.Tool(
             name=form.name,
             description=form.description,
-            input_schema=form.arguments.model_json_schema(),
+            input_schema=form.schema(searched=tools.searches),
             annotations=types.ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False),
         )
         for form in tools.forms

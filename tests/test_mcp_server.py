@@ -109,6 +109,33 @@ async def test_pictures_of_a_search_stay_here(pictures: Path, seeing: Emulator) 
     assert {hit["modality"] for hit in (result.structured_content or {})["hits"]} >= {"image"}
 
 
+async def test_pages_that_were_found_are_looked_at_over_stdio(pictures: Path, seeing: Emulator) -> None:
+    """A client asks about the picture of a page by the name that the search gave it."""
+    settings: Any = {"base_url": seeing.base_url, "api_key": seeing.api_key}
+    store = AIFSVisualRAGStore("a bill", **settings)
+    await store.aadd([("bill.png", saved(noise(90, 70)))])
+    async with Client(started(seeing, "--root", str(pictures), "--store", "a bill")) as client:
+        found = await client.call_tool("search_images", {"query": "bill", "k": 2})
+        (name,) = [hit["name"] for hit in (found.structured_content or {})["hits"] if "name" in hit]
+        read = await client.call_tool("read_text", {"image": name})
+        gone = await client.call_tool("read_text", {"image": f"{name[:-1]}x"})
+    assert f"called '{name}'" in text(found)
+    assert (text(read), read.is_error) == ("(90, 70)", False)
+    assert gone.is_error
+
+
+async def test_clients_are_told_of_what_they_have(pictures: Path, seeing: Emulator) -> None:
+    """The server sees no conversation, and speaks of no pictures of one; of found pages where there is a search."""
+    settings: Any = {"base_url": seeing.base_url, "api_key": seeing.api_key}
+    for store in (None, AIFSVisualRAGStore("letters", **settings)):
+        async with Client(server_of(VisionTools(pictures, store=store, **settings))) as client:
+            told = (await client.list_tools()).tools
+        assert "conversation" not in str(told)
+        images = [tool.input_schema["properties"]["image"] for tool in told if tool.name in NAMES[1:]]
+        assert len(images) == 4
+        assert all(("search_images" in image["description"]) is (store is not None) for image in images)
+
+
 async def test_a_store_is_named_on_the_command_line(pictures: Path, seeing: Emulator) -> None:
     """`--store` adds the search to what is served, and the other settings reach the model."""
     given = ("--root", str(pictures), "--store", "no such store", "--model", "gpt-4.1", "--max-cost", "1e-12")

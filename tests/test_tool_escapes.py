@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aifs_vision import SettingsError, ToolResult, Vision, VisionTools
-from tests.scans import scans
+from tests.scans import PNG, scans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,6 +199,31 @@ def test_a_link_that_is_swapped_in_is_not_followed(root: Path, tools: VisionTool
     assert "links are not followed" in ask(tools, "sub/secret.png").text
     assert "secret" not in tools.run("list_images", {}).text
     assert not server.requests
+
+
+@pytest.mark.usefixtures("_opening")
+def test_a_folder_above_the_root_that_becomes_a_link_leads_nowhere(root: Path, vision: Vision, server: Any) -> None:
+    """The root is reached without links as well, whatever has become of the folders above it."""
+    (root.parent / "way" / "root").mkdir(parents=True)
+    (root.parent / "way" / "root" / "a.png").write_bytes(PNG)
+    tools = VisionTools(root.parent / "way" / "root", vision=vision)
+    assert ask(tools, "a.png").ok
+    (root.parent / "way").rename(root.parent / "moved")
+    (root.parent / "outside" / "root").mkdir()
+    (root.parent / "outside" / "root" / "a.png").write_bytes(PNG)
+    (root.parent / "way").symlink_to(root.parent / "outside")
+    server.clear()
+    assert not ask(tools, "a.png").ok
+    assert not server.requests
+
+
+def test_a_folder_that_is_put_in_the_place_of_the_root_is_read(root: Path, tools: VisionTools) -> None:
+    """Whoever fills the folder may replace it by a new one."""
+    root.rename(root.parent / "old")
+    root.mkdir()
+    (root / "new.png").write_bytes(PNG)
+    assert tools.run("list_images", {}).text.startswith("new.png")
+    assert ask(tools, "new.png").ok
 
 
 def test_no_race_leads_out(root: Path, tools: VisionTools, server: Any) -> None:

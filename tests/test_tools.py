@@ -7,12 +7,11 @@ import base64
 import json
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aifs_vision import AIFSVisualRAGStore, Limits, SettingsError, ToolResult, Vision, VisionTools
+from aifs_vision import Limits, SettingsError, ToolResult, Vision, VisionTools
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated
 from tests.pictures import noise, saved
@@ -20,6 +19,7 @@ from tests.scans import PNG, scans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from aifs_vision.emulator import ChatRequest
 
@@ -52,7 +52,7 @@ def test_a_listing_shows_what_there_is(tools: VisionTools) -> None:
     lines = listed.text.splitlines()
     foreign = [] if os.geteuid() == 0 else ["foreign.png"]
     names = ["a b/Größe 50%.png", "a.png", "big.png", *foreign, "minutes.tif", "sub/b.png"]
-    assert [line.rpartition(" (")[0] for line in lines] == [*names, "picture 1"]
+    assert [line.rpartition(" (")[0] for line in lines] == ["picture 1", *names]
     assert f"a.png ({len(PNG)} bytes)" in lines
     assert [file["path"] for file in listed.artifact["files"]] == names
     assert tools.run("list_images", {"folder": "sub"}).text.startswith("sub/b.png")
@@ -82,7 +82,40 @@ def test_a_listing_is_short(tmp_path: Path, vision: Vision) -> None:
     listed = VisionTools(tmp_path, vision=vision).run("list_images", {})
     assert len(listed.text.splitlines()) == 101
     assert "150 more" in listed.text
-    assert len(listed.artifact["files"]) == 100
+    assert (len(listed.artifact["files"]), listed.artifact["more"]) == (100, 150)
+
+
+@pytest.mark.parametrize(("most", "length"), [(200, 10), (4_000, 10), (4_000, 200), (300, 180)])
+def test_every_file_of_a_folder_can_be_listed(tmp_path: Path, vision: Vision, most: int, length: int) -> None:
+    """A list is cut between its lines, names the rest, and goes on where it was cut, however long the names are."""
+    names = [f"{number:03}{'x' * length}.png" for number in range(120)]
+    for name in names:
+        (tmp_path / name).touch()
+    tools, seen, after = VisionTools(tmp_path, vision=vision, max_chars=most), list[str](), ""
+    while len(seen) < len(names):
+        listed = tools.run("list_images", {"after": after})
+        assert len(listed.text) <= most
+        *lines, last = listed.text.splitlines()
+        seen += [line.rpartition(" (")[0] for line in (lines if listed.artifact["more"] else [*lines, last])]
+        after = seen[-1]
+        assert listed.artifact["more"] == len(names) - len(seen)
+        assert not listed.artifact["more"] or f"{len(names) - len(seen)} more" in last
+        assert not listed.artifact["more"] or "the last path above as after" in last
+    assert seen == names
+    assert "No more images" in tools.run("list_images", {"after": after}).text
+
+
+def test_pictures_of_the_conversation_are_listed_first(tmp_path: Path, vision: Vision) -> None:
+    """Many files with long names do not push the conversation's pictures out, nor these the files."""
+    for number in range(90):
+        (tmp_path / f"a-rather-long-name-of-a-scanned-picture-{number:03}.png").touch()
+    tools = VisionTools(tmp_path, vision=vision)
+    assert tools.run("list_images", {}, pictures={"picture 1": PNG}).text.startswith("picture 1 (in this conv")
+    many = tools.run("list_images", {}, pictures={f"picture {number}": PNG for number in range(1, 201)}).text
+    assert many.startswith("... ")
+    assert "picture 200 (in this conversation)" in many
+    assert "picture-000.png" in many
+    assert len(many) <= 4_000
 
 
 def reply(asked: ChatRequest) -> str | None:
@@ -142,6 +175,8 @@ def test_pages_are_named(scripted: tuple[VisionTools, Emulator]) -> None:
     third = tools.run("read_text", {"image": "minutes.tif", "page": 3})
     assert not third.ok
     assert "2 pages" in third.text
+    assert "Give a page from 1 to 2." in third.text
+    assert "frames=" not in third.text
     assert len(server.requests) == 2
 
 
@@ -272,31 +307,6 @@ def test_wrong_settings_are_refused(root: Path, vision: Vision) -> None:
     for options in ({"max_bytes": 0}, {"max_chars": 10}, {"max_chars": True}, {"max_bytes": "x"}):
         with pytest.raises(SettingsError):
             VisionTools(root, vision=vision, **options)
-
-
-# -- Search ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_store_is_searched(root: Path) -> None:
-    """With a store there is a search, whose text names files, pages and pictures; its artifact has the pictures."""
-    letter = Path(__file__).parent.parent / "examples" / "images" / "letter.png"
-    with isolated(), Emulator() as server:
-        store = AIFSVisualRAGStore("letters", base_url=server.base_url, api_key=server.api_key)
-        tools = VisionTools(root, store=store, base_url=server.base_url, api_key=server.api_key)
-        assert [form.name for form in tools.forms] == [*NAMES, "search_images"]
-        missing = tools.run("search_images", {"query": "a letter"})
-        assert not missing.ok
-        assert "add()" in missing.text
-        store.add(letter)
-        result = tools.run("search_images", {"query": "a letter", "k": 4})
-        assert tools.run("search_images", {"query": " "}).ok is False
-    assert result.ok
-    (picture,) = [hit for hit in result.artifact["hits"] if hit["modality"] == "image"]
-    assert picture["image_url"].startswith("data:image/")
-    assert picture["name"] in result.text
-    assert "letter.png" in result.text
-    assert "base64" not in result.text
-    assert any(hit.get("text") for hit in result.artifact["hits"])
 
 
 def test_without_a_store_there_is_no_search(tools: VisionTools) -> None:
