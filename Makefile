@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PACKAGES := aifs_vision langchain_aifs llama_index_aifs
+# The tests in as many processes as there are processors, up to four; each file in one of them.
+AT_ONCE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
 
@@ -14,11 +15,11 @@ demo: $(VENV)/.installed  ## read the example images, index them, ask them; on t
 	$(BIN)/python examples/quickstart.py
 
 test: check  ## everything `check` does, and the whole test suite
-	$(BIN)/python -m pytest --ignore=tests/test_architecture.py --ignore=tests/test_docs.py
+	$(BIN)/python -m pytest $(AT_ONCE) --ignore=tests/test_architecture.py --ignore=tests/test_docs.py
 
 check: lint  ## lint, import contracts, public names, README and examples run, the wheel in clean environments
 	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py
+	$(BIN)/python -m pytest $(AT_ONCE) tests/test_architecture.py tests/test_docs.py
 	$(BIN)/python tests/check_wheel.py
 
 lint: $(VENV)/.installed-test  ## ruff and mypy
@@ -34,7 +35,7 @@ lowest: pyproject.toml tests/lowest.txt  ## the test suite on the lowest version
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[all]" --group test --group test-langchain --constraint tests/lowest.txt
-	.venv-lowest/bin/python -m pytest
+	.venv-lowest/bin/python -m pytest $(AT_ONCE)
 
 bench: $(VENV)/.installed-test  ## the benchmarks, one after the other
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script; done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,9 @@ def run_script(script: str, *arguments: str, environment: dict[str, str] | None 
         env={**os.environ, **(environment or {})},
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr
+    # That a step took longer than 0.1 s says something of the machine, and not of the project.
+    said = [line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing .* took [\d.]+ seconds", line)]
+    assert not said, done.stderr
     return done.stdout
 
 
