@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from aifs_vision import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import TracebackType
 
     from fsspec import AbstractFileSystem
 
@@ -50,7 +50,7 @@ class _RemoteFile:
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, at most so many. Raises ImageError where the file system does not give them."""
-        with _troubles_of(self._path):
+        with _TroublesOf(self._path):
             if self._file is None:
                 self._file = self._fs.open(self._path, "rb")
             data: bytes = self._file.read(size)
@@ -105,7 +105,7 @@ def _is_address(fs: AbstractFileSystem, path: str) -> bool:
 
 def _found(fs: AbstractFileSystem, path: str, glob: str, *, alone: bool) -> list[str]:
     """The files that a path stands for: itself, or the images of a folder."""
-    with _troubles_of(path):
+    with _TroublesOf(path):
         if fs.isdir(path):
             return _images_below(fs, path, glob)
         if alone and not fs.exists(path):
@@ -113,20 +113,26 @@ def _found(fs: AbstractFileSystem, path: str, glob: str, *, alone: bool) -> list
     return [path]
 
 
-@contextmanager
-def _troubles_of(path: str) -> Iterator[None]:
-    """A block in which whatever a file system raises becomes the error of the image that it was about."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageNotFoundError(path) from error
-    except BaseException as error:
-        if not isinstance(error, Exception):  # an interrupt is no image's
-            raise
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise ImageAccessError(path, what) from error  # each file system has exceptions of its own
+class _TroublesOf:
+    """A block in which whatever a file system raises becomes the error of the image that it was about.
+
+    Each file system has exceptions of its own. An interrupt is no image's, and passes.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise ImageNotFoundError(self._path) from error
+        if isinstance(error, Exception) and not isinstance(error, ImageError):
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ImageAccessError(self._path, what) from error
 
 
 def _images_below(fs: AbstractFileSystem, folder: str, glob: str) -> list[str]:
