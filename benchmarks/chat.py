@@ -6,7 +6,10 @@ and photos of twelve megapixels, each another one: ours are given to `image_bloc
 data URI by hand, and sent as large as they are. A call with a photo that is in the message already, as at every turn
 of a conversation, has a goal; beside it stands what it takes from the file to the answer, where decoding twelve
 megapixels, for a ninth of the bytes and a seventh of the tokens, costs more CPU than not to care. What making a model
-takes stands there, too. The goals: at most 1.05 times theirs for texts, and less than theirs for photos.
+takes stands there, too. Streams of some hundred small pieces are read as fast as they come, and from a server that
+lets a millisecond pass after each, as models do: then every piece wakes the reader.
+
+The goals: at most 1.05 times theirs for texts and streams, and less than theirs for photos.
 """
 
 from __future__ import annotations
@@ -33,9 +36,13 @@ from tests.scenes import lake
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aifs_vision.emulator import ChatRequest
+
 TEXTS, PHOTOS, MADE, IN_FLIGHT, ROUNDS = 200, 12, 50, 8, 5
 MOST = 1.05  # times the CPU of the other side
 ASKED = "What is shown?"
+LONG = " ".join(f"word{number}" for number in range(1_200))  # three words a piece
+STREAMS, PAUSE = 10, 0.001  # seconds after each piece
 
 
 def ours() -> Any:
@@ -112,6 +119,24 @@ def side(name: str, folder: str) -> None:
     print(json.dumps(taken))
 
 
+def streams(name: str, kind: str) -> None:
+    """Reads streams on one side in this process, and prints its CPU milliseconds for one."""
+    chat = SIDES[name][0]()
+
+    def read() -> None:
+        for _ in range(STREAMS):
+            assert sum(len(chunk.text) for chunk in chat.stream("Hello")) == len(LONG)
+
+    async def read_awaited() -> None:
+        for _ in range(STREAMS):
+            assert sum([len(chunk.text) async for chunk in chat.astream("Hello")]) == len(LONG)
+
+    read()
+    asyncio.run(read_awaited())
+    taken = {kind: _cost(read, STREAMS), f"{kind}, async": _cost(lambda: asyncio.run(read_awaited()), STREAMS)}
+    print(json.dumps(taken))
+
+
 def _cost(work: Callable[[], Any], times: int) -> float:
     """CPU milliseconds of this process for one of so many."""
     before = time.process_time()
@@ -132,21 +157,34 @@ def photos(count: int) -> list[bytes]:
     return [saved(ImageChops.offset(base, number * 199, 0), "JPEG", quality=90) for number in range(count)]
 
 
+def _of_side(name: str, folder: str, server: Emulator) -> dict[str, float]:
+    """What one side takes for each kind of call."""
+    calls = aside(__file__, name, folder, server=server)
+    fast = aside(__file__, name, "streams", "stream", server=server)
+    server.fail("drip", times=10 * STREAMS, seconds=PAUSE)
+    slow = aside(__file__, name, "streams", "slow stream", server=server)
+    server.clear()
+    return {**calls, **fast, **slow}
+
+
+def _long(asked: ChatRequest) -> str | None:
+    """The emulator's answer: long in streams, else the usual one."""
+    return LONG if asked.stream else None
+
+
 def main() -> None:
     """Measures both sides and prints them."""
     rounds: list[dict[str, dict[str, float]]] = []
-    with tempfile.TemporaryDirectory() as folder, Emulator(ocr=False) as server:
+    with tempfile.TemporaryDirectory() as folder, Emulator(ocr=False, reply=_long) as server:
         for number, data in enumerate(photos(PHOTOS + 1)):
             (Path(folder) / f"{number:02}.jpg").write_bytes(data)
-        for _ in range(ROUNDS):
-            rounds.append({name: aside(__file__, name, folder, server=server) for name in SIDES})
-            server.clear()
+        rounds += [{name: _of_side(name, folder, server) for name in SIDES} for _ in range(ROUNDS)]
     kinds = list(rounds[0]["ChatAIFS"])
     for what in kinds:
         costs = {name: median(each[name][what] for each in rounds) for name in SIDES}
         shown = ", ".join(f"{name} {cost:.2f} ms" for name, cost in costs.items())
         print(f"{what:22} {shown} CPU")
-    for what in kinds[:2]:
+    for what in [*kinds[:2], *(kind for kind in kinds if "stream" in kind)]:
         ratio = _ratio(rounds, what)
         goal(f"{what}, ChatAIFS / ChatOpenAI", f"{ratio:.2f}", f"at most {MOST}", met=ratio <= MOST)
     ratio = _ratio(rounds, "photo, a call")
@@ -154,4 +192,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    side(*sys.argv[1:]) if sys.argv[1:] else main()
+    if "streams" in sys.argv:
+        streams(sys.argv[1], sys.argv[3])
+    elif sys.argv[1:]:
+        side(*sys.argv[1:])
+    else:
+        main()

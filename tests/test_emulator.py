@@ -286,9 +286,13 @@ def test_answers_break_as_scripted(http: httpx.Client, server: Emulator) -> None
 
 
 def test_slowness_is_scripted(http: httpx.Client, server: Emulator) -> None:
-    """A slow answer takes at least as long as scripted; a stall outlasts the client."""
+    """A slow answer takes at least as long as scripted, as do the pieces of a drip; a stall outlasts the client."""
     server.fail("slow", seconds=0.2)
     assert ask(http, body()).elapsed.total_seconds() >= 0.2
+    server.fail("drip", seconds=0.02)
+    begun = time.monotonic()
+    pieces = ask(http, body(stream=True)).text.count("data: ")
+    assert time.monotonic() - begun >= 0.02 * pieces
     server.fail("stall")
     with pytest.raises(httpx.ReadTimeout):
         http.post("/chat/completions", json=body(), timeout=0.2)
@@ -331,7 +335,7 @@ def test_the_log_knows_what_was_asked(http: httpx.Client, server: Emulator) -> N
     assert not server.requests
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/responses"), ("GET", "/embeddings"), ("PUT", "/files")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/moderations"), ("GET", "/embeddings"), ("PUT", "/files")])
 def test_requests_that_stray_are_logged_and_refused(
     http: httpx.Client, server: Emulator, method: str, path: str
 ) -> None:

@@ -115,7 +115,7 @@ class Emulator:
             retry_after: seconds, for a `retry-after-ms` header.
             headers: further headers.
             body: another body for a status than the service's own.
-            seconds: how long "slow" waits.
+            seconds: how long "slow" and "drip" wait.
             path: for example "/embeddings".
 
         Raises:

@@ -29,10 +29,12 @@ from aifs_vision.emulator._checks import (
 )
 from aifs_vision.emulator._embeddings import Embedder
 from aifs_vision.emulator._log import LoggedRequest
+from aifs_vision.emulator._response_checks import check_responses, earlier_of
+from aifs_vision.emulator._response_objects import events_of, response_of
 from aifs_vision.emulator._stores import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from starlette.requests import Request
 
@@ -53,6 +55,7 @@ _GATEWAY_PAGE = b"<!doctype html><html><head><title>Gateway</title></head><body>
 _GONE = 499  # nginx's status for a client that has left
 _FOREVER = 3600.0
 _CHUNKS_BEFORE_CUT = 2
+_REMEMBERED = 64  # conversations that a `previous_response_id` may name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._embedder = Embedder()
+        self._said: dict[str, list[dict[str, Any]]] = {}  # conversations, by the response that each ends with
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="aifs-emulator")
         self._stores = Stores(ocr=self.ocr, embedder=self._embedder, work=self._work)
         visual_rag = [
@@ -112,6 +116,7 @@ class Service:
             self._route(f"{prefix}/models", "GET", self._models),
             self._route(f"{prefix}/models/{{name:path}}", "GET", self._model),
             self._route(f"{prefix}/chat/completions", "POST", self._chat),
+            self._route(f"{prefix}/responses", "POST", self._respond),
             self._route(f"{prefix}/embeddings", "POST", self._embed),
         ]
 
@@ -173,7 +178,7 @@ class Service:
                 await asyncio.sleep(_FOREVER if kind == "stall" else fault.seconds)
             for chunk in _cut(answer, kind):
                 yield chunk
-                await asyncio.sleep(0)
+                await asyncio.sleep(fault.seconds if fault is not None and kind == "drip" else 0)
             if kind == "reset_body":
                 self.abort(request.client)
                 await asyncio.sleep(0)  # as above
@@ -203,6 +208,37 @@ class Service:
 
     async def _chat(self, request: Request, logged: LoggedRequest, fault: Fault | None) -> Answer:
         asked = check_chat(logged.body)
+        whole, headers = await self._completion(asked, request, logged, fault)
+        usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
+        return _told(whole, wire.events(whole, usage=usage) if asked.stream else None, headers)
+
+    async def _respond(self, request: Request, logged: LoggedRequest, fault: Fault | None) -> Answer:
+        body = logged.body if isinstance(logged.body, dict) else {}
+        asked = check_responses(logged.body, self._said_before(body.get("previous_response_id")))
+        completion, headers = await self._completion(asked, request, logged, fault)
+        whole = response_of(completion, body)
+        if body.get("store") is not False and completion["choices"]:
+            self._said[whole["id"]] = earlier_of(asked, completion["choices"][0]["message"])
+            while len(self._said) > _REMEMBERED:
+                del self._said[next(iter(self._said))]
+        return _told(whole, events_of(whole) if asked.stream else None, headers)
+
+    def _said_before(self, name: Any) -> list[dict[str, Any]]:
+        """The conversation that ends with the response of this name.
+
+        Raises:
+            Refused: there was none, or it was not to be stored, or long ago.
+        """
+        if name is None:
+            return []
+        if name not in self._said:
+            raise Refused(400, f"Previous response with id '{name}' not found.")
+        return self._said[name]
+
+    async def _completion(
+        self, asked: ChatRequest, request: Request, logged: LoggedRequest, fault: Fault | None
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The chat completion for a request, and the headers of its answer."""
         if asked.stream and request.url.path.startswith("/queue"):
             raise Refused(400, "The queue does not stream.")
         logged.body = shortened(logged.body)
@@ -215,15 +251,7 @@ class Service:
         whole = wire.completion(asked, await self._message(asked), cut=_is(fault, "length"))
         if _is(fault, "no_choices"):
             whole["choices"] = []
-        if not asked.stream:
-            return Answer.json(whole, headers=headers)
-        usage = bool((asked.body.get("stream_options") or {}).get("include_usage"))
-        return Answer(
-            headers=headers,
-            media_type="text/event-stream",
-            chunks=list(wire.events(whole, usage=usage)),
-            stream=True,
-        )
+        return whole, headers
 
     async def _message(self, asked: ChatRequest) -> dict[str, Any]:
         said = await self._work(self.reply, asked) if self.reply is not None else None
@@ -249,6 +277,13 @@ class Service:
 
     async def _work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _told(whole: dict[str, Any], events: Iterable[bytes] | None, headers: dict[str, str]) -> Answer:
+    """An answer in one piece, or as the events of a stream."""
+    if events is None:
+        return Answer.json(whole, headers=headers)
+    return Answer(headers=headers, media_type="text/event-stream", chunks=list(events), stream=True)
 
 
 def _in_json(endpoint: Callable[[Request, LoggedRequest], Awaitable[Any]]) -> Callable[..., Awaitable[Answer]]:

@@ -25,7 +25,10 @@ __all__ = [
     "SentImage",
     "check_chat",
     "check_embeddings",
+    "check_image",
     "decode_images",
+    "known_model",
+    "schema_of",
     "shortened",
 ]
 
@@ -71,7 +74,7 @@ class ChatRequest:
     Attributes:
         model: the model's name, as asked for.
         card: what the catalogue knows of it.
-        body: the whole JSON, pictures included.
+        body: the whole JSON, pictures included; of a request to /responses, as a chat would ask the same.
         prompt: the text of the last user message.
         texts: the text of every message, in order.
         images: the pictures of all user messages, in order; each `picture` is a PIL image.
@@ -97,7 +100,7 @@ class ChatRequest:
         return self.body.get("max_completion_tokens") or self.body.get("max_tokens")
 
 
-def _known_model(name: object, kind: str) -> ModelCard:
+def known_model(name: object, kind: str) -> ModelCard:
     """The card of a model that this endpoint serves."""
     if not isinstance(name, str) or not name:
         raise Refused(400, "body.model: Field required")
@@ -115,7 +118,7 @@ def check_chat(body: Any) -> ChatRequest:
     """
     if not isinstance(body, dict):
         raise Refused(400, "body: Input should be a valid dictionary")
-    card = _known_model(body.get("model"), "chat")
+    card = known_model(body.get("model"), "chat")
     if strange := sorted(set(body) - _FIELDS):
         raise Refused(400, f"Unrecognized request argument supplied: {', '.join(strange)}")
     _check_room(body, card)
@@ -137,7 +140,7 @@ def check_chat(body: Any) -> ChatRequest:
         prompt=prompt,
         texts=tuple(texts),
         images=tuple(images),
-        schema=_schema_of(body.get("response_format")),
+        schema=schema_of(body.get("response_format")),
     )
 
 
@@ -149,7 +152,7 @@ def check_embeddings(body: Any) -> tuple[ModelCard, list[str]]:
     """
     if not isinstance(body, dict):
         raise Refused(400, "body: Input should be a valid dictionary")
-    card = _known_model(body.get("model"), "embedding")
+    card = known_model(body.get("model"), "embedding")
     given = body.get("input")
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
@@ -236,13 +239,14 @@ def _check_message(message: Any, place: str, card: ModelCard) -> tuple[str, list
                 raise Refused(400, "Image URLs are only allowed for messages with role 'user'")
             if not card.takes_images:
                 raise Refused(400, f"{card.name} is not a multimodal model")
-            images.append(_check_image(part.get("image_url"), where))
+            images.append(check_image(part.get("image_url"), where))
         else:
             raise Refused(400, f"{where}: unknown part type {kind!r}")
     return "\n".join(texts), images
 
 
-def _check_image(given: Any, where: str) -> SentImage:
+def check_image(given: Any, where: str) -> SentImage:
+    """The picture of a content part that stands there, all but its bytes checked."""
     if not isinstance(given, dict) or not isinstance(given.get("url"), str):
         raise Refused(400, f"{where}.image_url: Input should be a dictionary with a url")
     if strange := sorted(set(given) - {"url", "detail"}):
@@ -263,7 +267,8 @@ def _check_image(given: Any, where: str) -> SentImage:
         raise Refused(400, f"{where}.image_url.url: invalid base64 ({error})") from error
 
 
-def _schema_of(given: Any) -> dict[str, Any] | None:
+def schema_of(given: Any) -> dict[str, Any] | None:
+    """The schema of a `response_format`: {} for JSON of any kind, None for text."""
     if given is None or given == {"type": "text"}:
         return None
     kind = given.get("type") if isinstance(given, dict) else None

@@ -9,7 +9,18 @@ from typing import Literal
 __all__ = ["Fault", "Faults", "Kind"]
 
 Kind = Literal[
-    "status", "reset", "reset_body", "html", "cut_json", "cut_stream", "no_choices", "length", "stall", "slow", "none"
+    "status",
+    "reset",
+    "reset_body",
+    "html",
+    "cut_json",
+    "cut_stream",
+    "no_choices",
+    "length",
+    "stall",
+    "slow",
+    "drip",
+    "none",
 ]
 
 
@@ -21,12 +32,12 @@ class Fault:
         kind: "status" answers with `status`; "reset" closes the connection instead of an answer,
             "reset_body" in the middle of one; "html" is a gateway's page with status 200; "cut_json" and
             "cut_stream" end too early but in good order; "no_choices" has an empty list; "length" cuts the
-            answer and says so; "stall" never ends; "slow" waits for `seconds` before the body; "none"
-            lets them through, so that a script may say which requests go wrong.
+            answer and says so; "stall" never ends; "slow" waits for `seconds` before the body, "drip" after
+            each piece of a stream; "none" lets them through, so that a script may say which requests go wrong.
         status: the HTTP status for "status".
         headers: further headers, for example (("retry-after", "2"),).
         body: the body for "status"; None for the service's own in the model's shape.
-        seconds: how long "slow" waits.
+        seconds: how long "slow" and "drip" wait.
         times: how many requests meet it.
         path: the end of the paths that meet it; "" for every one.
     """
