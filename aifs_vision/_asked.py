@@ -23,6 +23,9 @@ __all__ = ["asked_by", "cost_of"]
 _USUAL_IMAGE = (1024, 1024)  # px assumed of a picture whose size is not known before it is sent
 _USUAL_OUTPUT = 500  # tokens assumed of an answer whose length is not bounded
 _SENT = (JPEG, PNG, WEBP, GIF)  # what the service's models take
+_PICTURES = frozenset({"image_url", "input_image"})
+_ROOMS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_ASKING = frozenset({"messages", "prompt", "input"})
 _HEADER = 65_536  # characters of base64 in which a picture says how large it is, unless its metadata comes before
 
 
@@ -35,25 +38,31 @@ def asked_by(body: bytes) -> Mapping[str, Any]:
     return asked if isinstance(asked, dict) else {}
 
 
-def cost_of(asked: Mapping[str, Any], card: ModelCard) -> Cost:
-    """An estimate from the request alone; corrected once the service has counted."""
+def cost_of(asked: Mapping[str, Any], card: ModelCard, *, embeds: bool = False) -> Cost:
+    """An estimate from the request alone; corrected once the service has counted. `embeds`: no text is written."""
     read = text_tokens(json.dumps(asked["tools"])) if asked.get("tools") else 0
     for part in _parts(asked):
         if isinstance(part, str):
             read += text_tokens(part)
-        elif part.get("type") == "image_url":
-            read += image_tokens(card, *_size_of(part["image_url"])) if card.takes_images else 0
+        elif part.get("type") in _PICTURES:
+            read += image_tokens(card, *_size_of(part.get("image_url"))) if card.takes_images else 0
         else:
             read += text_tokens(str(part.get("text", "")))
-    room = asked.get("max_tokens") or asked.get("max_completion_tokens") or _USUAL_OUTPUT
-    writes = "messages" in asked or "prompt" in asked
+    room = next((asked[name] for name in _ROOMS if asked.get(name)), _USUAL_OUTPUT)
+    writes = not embeds and not _ASKING.isdisjoint(asked)
     return Cost(input_tokens=read, output_tokens=min(room, _USUAL_OUTPUT) if writes and isinstance(room, int) else 0)
 
 
 def _parts(asked: Mapping[str, Any]) -> Iterator[str | dict[str, Any]]:
-    """The texts and content parts of a chat or embedding request."""
-    contents = [message.get("content") for message in asked.get("messages") or () if isinstance(message, dict)]
-    for content in [*contents, asked.get("input"), asked.get("prompt")]:
+    """The texts and content parts of a request, be it for a chat, /responses or embeddings."""
+    contents = [asked.get("instructions"), asked.get("prompt")]
+    for given in (asked.get("messages"), asked.get("input")):
+        for item in given if isinstance(given, list) else [given]:
+            if isinstance(item, dict):
+                contents += [item.get("content"), item.get("output"), item.get("arguments")]
+            else:
+                contents.append(item)
+    for content in contents:
         for part in content if isinstance(content, list) else [content]:
             if isinstance(part, (str, dict)):
                 yield part

@@ -154,7 +154,7 @@ class _Bridge:
         call = Call(
             line=line_of(way.settings, way.model),
             limits=way.limits,
-            cost=cost_of(asked, way.card),
+            cost=cost_of(asked, way.card, embeds=url.path.endswith("/embeddings")),
             timeout=self._timeout(request),
             stream=asked.get("stream") is True,
             patience=way.patience,
