@@ -192,7 +192,9 @@ def _receipt(draw: _Draw, number: int) -> Facts:
         ),
         rows=tuple(rows),
         foot=(draw.word("thanks"),),
-        question=(words["asks_total"] if by_date else words["asks_price"]).format(shop=shop, day=asked, item=special),
+        question=(words["asks_total"] if by_date else words["asks_price"]).format(
+            shop=shop, day=asked, item=special, other=others[0]
+        ),
         answer=answer,
         keys=(shop, printed if by_date else special),
         short=f"{words['receipt'].split()[0]} {shop}",
@@ -203,7 +205,6 @@ def _table(draw: _Draw, number: int) -> Facts:
     words = draw.words
     topic, visit = _subject(words["tables"], number)
     where = words["places"][(number + 7 * visit) % len(words["places"])]
-    heading = topic["title"].format(where=where)
     chosen = draw.in_order(topic["rows"], draw.number(5, len(topic["rows"])))
     body = [(row, *(draw.value(unit) for _, unit in topic["columns"])) for row in chosen]
     asked = draw.one(body)
@@ -211,14 +212,14 @@ def _table(draw: _Draw, number: int) -> Facts:
         kind="table",
         language=draw.language,
         number=number,
-        heading=heading,
-        notes=(f"{words['valid']} {draw.day()[0]}",),
+        heading=topic["title"],
+        notes=(f"{where}, {words['valid']} {draw.day()[0]}",),
         rows=((topic["first"], *(name for name, _ in topic["columns"])), *body),
         foot=(f"{words['signed']} {draw.person()}, {draw.code('AA-000')}",),
         question=topic["question"].format(where=where, row=asked[0]),
         answer=asked[topic["asked"]],
-        keys=(heading, asked[0]),
-        short=heading.split(",")[0],
+        keys=(topic["title"], where, asked[0]),
+        short=f"{topic['title']} {where}",
     )
 
 
@@ -227,7 +228,6 @@ def _chart(draw: _Draw, number: int) -> Facts:
     topic, visit = _subject(words["charts"], number)
     where = words["places"][(number + 5 * visit + 3) % len(words["places"])]
     year = 2019 + draw.number(0, 5)
-    heading = topic["title"].format(where=where, year=year)
     rows = [
         (row, draw.value("many")) for row in draw.in_order(topic["rows"], draw.number(4, min(7, len(topic["rows"]))))
     ]
@@ -236,21 +236,21 @@ def _chart(draw: _Draw, number: int) -> Facts:
         kind="chart",
         language=draw.language,
         number=number,
-        heading=heading,
-        notes=(topic["first"],),
+        heading=topic["title"],
+        notes=(f"{where} {year}: {topic['first']}",),
         rows=tuple(rows),
         foot=(f"{words['source']}: {draw.word('offices')} {where}, {year + 1}",),
         question=topic["question"].format(where=where, year=year, row=asked[0]),
         answer=asked[1],
-        keys=(heading, asked[0]),
-        short=heading,
+        keys=(topic["title"], f"{where} {year}", asked[0]),
+        short=f"{topic['title']} {where}",
     )
 
 
 def _slide(draw: _Draw, number: int) -> Facts:
     words = draw.words
     project, visit = _subject(words["projects"], number)
-    slide = words["slides"][visit % len(words["slides"])]
+    slide, named = words["slides"][visit % len(words["slides"])], f"{words['project']} {project}"
     values: dict[str, str] = {f"day{place}": draw.day()[0] for place in range(3)}
     values |= {f"sum{place}": draw.whole(draw.number(1100, 98000)) for place in range(3)}
     values |= {f"person{place}": name for place, name in enumerate(dict.fromkeys(draw.person() for _ in range(9)))}
@@ -260,14 +260,14 @@ def _slide(draw: _Draw, number: int) -> Facts:
         kind="slide",
         language=draw.language,
         number=number,
-        heading=slide["title"].format(project=project),
+        heading=slide["title"],
         notes=(),
         rows=tuple((point,) for point in draw.some(points, len(points))),
-        foot=(f"{draw.word('offices')} · {draw.day()[0]} · {draw.number(2, 30)}",),
+        foot=(f"{named} · {draw.word('offices')} · {draw.day()[0]} · {draw.number(2, 30)}",),
         question=slide["question"].format(project=project, where=values["where"], thing=values["thing"]),
         answer=slide["answer"].format(**values),
-        keys=(slide["title"].format(project=project),),
-        short=slide["title"].format(project=project).replace(":", ""),
+        keys=(named, slide["title"]),
+        short=f"{named} {slide['title']}",
     )
 
 
