@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
-    from aifs_vision._tool_forms import ToolForm
+    from aifs_vision._tool_forms import ToolCalls, ToolForm, arguments_are_whole
     from aifs_vision._tools import ToolResult, VisionTools
     from aifs_vision._tracing import OnRequest, SentRequest
     from aifs_vision._typed import DataMismatch, data_of
@@ -144,6 +144,7 @@ __all__ = [
     "SourcePages",
     "Task",
     "TextEmbedder",
+    "ToolCalls",
     "ToolForm",
     "ToolResult",
     "UnexpectedAnswerError",
@@ -152,6 +153,7 @@ __all__ = [
     "VisionTools",
     "VisualFile",
     "VisualHit",
+    "arguments_are_whole",
     "async_http_client",
     "data_of",
     "error_behind",
@@ -194,7 +196,7 @@ _HOMES = {
     "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",
-    "_tool_forms": "ToolForm",
+    "_tool_forms": "ToolCalls ToolForm arguments_are_whole",
     "_tools": "ToolResult VisionTools",
     "_tracing": "OnRequest SentRequest",
     "_typed": "DataMismatch data_of",

@@ -19,8 +19,8 @@ from llama_index.llms.openai.utils import (
 )
 from openai.types.chat import ChatCompletion
 
-from aifs_vision import UnexpectedAnswerError
-from llama_index_aifs._calls import ToolCalls, arguments_are_whole
+from aifs_vision import ToolCalls, UnexpectedAnswerError, arguments_are_whole
+from llama_index_aifs._calls import blocks_of_calls, dumped, kept_calls
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -42,12 +42,12 @@ def response_of(answer: ChatCompletion, model: str) -> ChatResponse:
         raise UnexpectedAnswerError(f"No choice in the answer of {model!r}", detail=str(said))
     said = choice.message
     text = _text_of(said.content)
-    calls = ToolCalls(said.tool_calls or [])
+    calls = ToolCalls.of(dumped(said.tool_calls or []))
     # Its own conversion knows neither parts of a text nor calls without ids.
     plain = said.model_copy(update={"content": text, "tool_calls": None})
     message = from_openai_message(plain, modalities=["text", "audio"])
-    message.blocks += calls.blocks()
-    message.additional_kwargs |= calls.kept()
+    message.blocks += blocks_of_calls(calls)
+    message.additional_kwargs |= kept_calls(calls)
     if text is None and said.refusal:
         text = said.refusal
         message.blocks.append(TextBlock(text=text))
@@ -91,8 +91,7 @@ class Gathered:
             text = _text_of(delta.content)
             text = delta.refusal if text is None else text
             thought = get_openai_reasoning_content(delta) or ""
-            for call in delta.tool_calls or []:  # several may come in one delta
-                self._calls.add(call)
+            self._calls.add(dumped(delta.tool_calls or []))
         if text is not None:
             self._text = (self._text or "") + text
         self._thoughts += thought
@@ -115,8 +114,8 @@ class Gathered:
     def _message(self) -> ChatMessage:
         blocks: list[Any] = [ThinkingBlock(content=self._thoughts)] if self._thoughts else []
         blocks.append(TextBlock(text=self._text or ""))
-        blocks += self._calls.blocks()
-        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=self._calls.kept())
+        blocks += blocks_of_calls(self._calls)
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kept_calls(self._calls))
 
 
 def _text_of(content: Any) -> str | None:
