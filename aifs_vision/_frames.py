@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision import _pdf, _video
 from aifs_vision._decoders import decoding, has_page, open_picture
@@ -63,6 +63,19 @@ class Frame:
     data: bytes | None = field(default=None, repr=False)
     picture: Image.Image | None = field(default=None, repr=False)
     url: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What a `Reading` of it says of the picture."""
+        return {
+            "source": self.source,
+            "page": self.page,
+            "total_pages": self.total_pages,
+            "width": self.width,
+            "height": self.height,
+            "time": self.time,
+            "mime_type": self.kind.mime_type if self.kind else None,
+            "image_sha256": self.sha256,
+        }
 
 
 def page_of(frame: Frame) -> int | None:
