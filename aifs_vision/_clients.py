@@ -173,13 +173,14 @@ class _Bridge:
         return given.get("read") or self.settings.timeout
 
     def _headers(self, request: httpx.Request, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
-        dropped = _NOT_SENT | self._custom_headers | _custom_headers()
+        dropped, strange = _NOT_SENT, self._custom_headers | _custom_headers()
         if not asked:  # a GET, or an upload, whose content-type has a boundary
             own = [("authorization", f"Bearer {self.settings.api_key.reveal()}")]
         else:
             dropped |= _OURS
             own = headers_of(self.settings, "text/event-stream" if asked.get("stream") is True else "application/json")
-        return [*own, *((name, value) for name, value in request.headers.items() if name not in dropped)]
+        given = [(name.lower(), value) for name, value in request.headers.multi_items()]
+        return [*own, *(header for header in given if header[0] not in dropped and header not in strange)]
 
     def _refuse_strangers(self, url: httpx.URL) -> None:
         """The key goes to the address of the settings and nowhere else, whatever an SDK makes of it."""
@@ -231,7 +232,10 @@ def error_behind(error: BaseException) -> AIFSError | None:
     return None
 
 
-def _custom_headers() -> frozenset[str]:
-    """The names in OPENAI_CUSTOM_HEADERS, lines of "Name: value" that OpenAI's SDK adds to every request."""
-    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
-    return frozenset(line.partition(":")[0].strip().lower() for line in lines)
+def _custom_headers() -> frozenset[tuple[str, str]]:
+    """What is in OPENAI_CUSTOM_HEADERS, lines of "Name: value" that OpenAI's SDK adds to every request.
+
+    By name and value, for a header that somebody has given stands in the place of one of that name from there.
+    """
+    lines = (line.partition(":") for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n"))
+    return frozenset((name.strip().lower(), value.strip()) for name, colon, value in lines if colon)
