@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.agent.react.formatter import ReActChatFormatter
@@ -9,6 +10,7 @@ from llama_index.core.agent.react.types import BaseReasoningStep, ObservationRea
 from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.base.llms.types import ChatMessage, ContentBlock, MessageRole, TextBlock
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, model_validator
+from llama_index.core.workflow import Workflow
 
 from llama_index_aifs._pictures import flattened, is_media
 
@@ -75,8 +77,15 @@ class ImageReActAgent(ReActAgent):
 
     Args:
         tools: as for `ReActAgent`; in `image_tool(...)`, where they return more than blocks or lists of blocks.
-        llm, formatter, ...: as for `ReActAgent`.
+        llm, formatter, ...: as for `ReActAgent`; what is not known is a TypeError.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        made_by = (signature(made.__init__).parameters.values() for made in (ReActAgent, Workflow))
+        named = {each.name for parameters in made_by for each in parameters if each.kind is not each.VAR_KEYWORD}
+        if unknown := sorted(kwargs.keys() - named - type(self).model_fields.keys()):
+            raise TypeError(f"ImageReActAgent() got unexpected keyword arguments: {', '.join(unknown)}")
+        super().__init__(*args, **kwargs)
 
     @model_validator(mode="after")
     def _see(self) -> ImageReActAgent:

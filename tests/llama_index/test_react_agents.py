@@ -161,3 +161,15 @@ async def test_a_workflow_hands_the_pictures_over() -> None:
         answer: Any = await AgentWorkflow(agents=agents, root_agent="clerk").run(user_msg=user)
     assert (str(answer), answer.current_agent_name) == ("Colours.", "seer")
     assert [sum(shown(server, at)) for at in range(3)] == [1, 2, 2]
+
+
+def test_arguments_are_checked() -> None:
+    """What an agent does not know is a TypeError; what agents and workflows know is taken."""
+    with scripted(DONE) as (llm, _):
+        with pytest.raises(TypeError, match="formater"):
+            ImageReActAgent(tools=TOOLS, llm=llm, formater=ReActChatFormatter())
+        agent = ImageReActAgent(name="a", tools=TOOLS, llm=llm, timeout=5, verbose=False, num_concurrent_runs=2)
+    assert (agent.name, [tool.metadata.name for tool in agent.tools or [] if isinstance(tool, FunctionTool)]) == (
+        "a",
+        ["camera", "reader"],
+    )
