@@ -9,6 +9,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.prompt_values import ChatPromptValue
 
 from aifs_vision import ImageLimits, model_card
@@ -86,8 +87,8 @@ class SeeingChat(ConnectedChat):
     ) -> Any:
         """The events of a stream; see LangChain's `Runnable.astream_events`. Pictures are prepared in a thread."""
         ask = super().astream_events
-        if kwargs.get("version") != "v3":
-            return ask(input, *args, **kwargs)  # by `astream`
+        if kwargs.get("version") != "v3" or not hasattr(BaseChatModel, "stream_events"):
+            return ask(input, *args, **kwargs)  # by `astream`; older versions have no other
 
         async def asked() -> Any:
             return await ask(await self._prepared(input), *args, **kwargs)

@@ -71,7 +71,7 @@ def test_no_secret_is_written_down(server: Emulator) -> None:
     assert_no_secret(server, pickle.dumps(chat).decode("latin-1"))
     bound = chat.bind(extra_headers={"X-Third-Key": "of-mine-8"}, extra_query={"sig": "of-mine-9"})
     bound.invoke("Hello", {"callbacks": [tracer]})
-    list(bound.stream("Hello", {"callbacks": [tracer]}))
+    list(chat.stream("Hello", {"callbacks": [tracer]}))
     assert len(tracer.told) == 2
     assert_no_secret(server, tracer.told)
     assert "acme" in str(tracer.told)  # what is no credential is told
