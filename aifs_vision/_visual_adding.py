@@ -7,18 +7,27 @@ import logging
 import sys
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
-from aifs_vision._api_errors import APITimeoutError, AuthenticationError, PermissionDeniedError
+from aifs_vision._api_errors import (
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from aifs_vision._errors import AIFSError
+from aifs_vision._loop import home
 from aifs_vision._sources import name_of
 from aifs_vision._visual_files import document, uploadable
 from aifs_vision._visual_names import Mark
-from aifs_vision._visual_shelf import FAILED, Entry, VisualFile, listed, removed
+from aifs_vision._visual_shelf import FAILED, Entry, VisualFile, best, listed, removed, surplus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from aifs_vision._guards import ImageLimits
@@ -34,21 +43,49 @@ _AT_ONCE = 4  # files read, prepared and uploaded side by side
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGER = 0.1, 10.0, 1.5  # seconds between two looks at the ingestion, and their growth
 _SHOWN_EVERY = 1.0  # seconds between two lines of progress
 _FATAL = (AuthenticationError, PermissionDeniedError)  # all that follows would fail alike
-_BY_RANK = ("completed", "in_progress", None)  # which of several files with one content is the one to keep
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Placed:
-    """What became of a source: the content it has, by its mark, or the error it met."""
+    """What became of a source: the content it has, by its mark, or the error it met.
+
+    `put` is the id of the file that was put into the store for it; "" where the store had the content.
+    """
 
     source: str
     mark: Mark | None = None
     error: AIFSError | None = None
-    new: bool = False
+    put: str = ""
+
+
+@dataclass(eq=False, kw_only=True)
+class _Together:
+    """What the calls of this process that add to one store at the same time know of each other.
+
+    Attributes:
+        turns: who uploads a content, by its digest.
+        numbers: the order in which files are put into the store, and calls look at what is there.
+        put: the number and the file last put into the store, by the digest of its content.
+    """
+
+    turns: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    numbers: Iterator[int] = field(default_factory=count)
+    put: dict[str, tuple[int, Entry]] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, shelf: Shelf) -> _Together:
+        """The one of a store, for as long as a call has it."""
+        known: WeakValueDictionary[tuple[str, str], _Together] = home().keep(_Together, WeakValueDictionary)
+        return known.setdefault((shelf.service.settings.base_url, shelf.id), cls())
 
 
 class Adding:
     """Adds sources to a store; for one call of `run`, on the loop.
+
+    Others may add to it at the same time. Those in this process upload a content once; those in other processes share
+    nothing with it but what the service lists, so that several may upload the same. Therefore each looks again when
+    its own files are ingested, and removes what is too many by rules that are the same for all (`surplus`): the last
+    one leaves each content once. Whose file another one has removed goes on with the one that was left.
 
     Args:
         shelf: the store.
@@ -64,15 +101,17 @@ class Adding:
         self._shelf, self._service = shelf, shelf.service
         self._chunking, self._timeout, self._limits = dict(chunking), timeout, image_limits
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._entries: dict[str, Entry] = {}
+        self._together = _Together.at(shelf)
+        self._began = next(self._together.numbers)
+        self._entries: dict[str, Entry] = {}  # the file to use of each content, by its digest
         self._fatal: AIFSError | None = None
         self._progress = _Progress(shelf.name, wanted=progress)
 
     async def run(self, sources: Sequence[Source], on_error: Literal["raise", "skip", "keep"]) -> list[VisualFile]:
         """The files in the order of their sources."""
         inside, outside = await listed(self._shelf)
-        doubles = self._know([*inside, *outside])
+        groups = self._own([*inside, *outside])
+        self._entries = {digest: entry for digest, group in groups.items() if (entry := best(group))}
         tasks = [asyncio.ensure_future(self._place(source)) for source in sources]
         self._progress.total = len(tasks)
         try:
@@ -81,9 +120,10 @@ class Adding:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._ingested(placed)
+        waited = await self._ingested(placed)
+        if waited or any(each.put for each in placed) or any(map(surplus, groups.values())):
+            await self._settled()
         superseded = await self._superseded(inside, placed)
-        await removed(self._shelf, *doubles)
         files = [self._file(each, superseded) for each in placed]
         for file in files:
             if file.error is not None and on_error == "raise":
@@ -92,18 +132,13 @@ class Adding:
                 logger.warning("%s was not added: %s", file.source, file.error.brief)
         return [file for file in files if file.error is None or on_error == "keep"]
 
-    def _know(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Notes the files of the store by their content; gives those that the service has a second time."""
-        doubles = []
-        for entry in sorted(entries, key=_rank):
-            mark = entry.mark
-            if mark is None or not mark.is_of(self._shelf.name):
-                continue
-            if mark.digest not in self._entries:
-                self._entries[mark.digest] = entry
-            else:
-                doubles.append(entry)
-        return doubles
+    def _own(self, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+        """The files that the store has uploaded, by the digest of their content."""
+        groups: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            if entry.mark is not None and entry.mark.is_of(self._shelf.name):
+                groups[entry.mark.digest].append(entry)
+        return groups
 
     @staticmethod
     def _unless_raised(placed: _Placed, on_error: str) -> _Placed:
@@ -122,46 +157,73 @@ class Adding:
             try:
                 given = await asyncio.to_thread(document, source, self._limits)
                 mark = Mark.made(store=self._shelf.name, source=given.source, data=given.data)
-                async with self._turns[mark.digest]:  # equal content is uploaded once
-                    return _Placed(source=given.source, mark=mark, new=await self._store(given, mark))
+                async with self._together.turns[mark.digest]:  # equal content is uploaded once
+                    return _Placed(source=given.source, mark=mark, put=await self._store(given, mark))
             except AIFSError as error:
                 self._fatal = error if isinstance(error, _FATAL) else self._fatal
                 self._progress.failed += 1
                 return _Placed(source=name, error=error)
 
-    async def _store(self, given: Document, mark: Mark) -> bool:
-        """Whether the content was new to the store."""
-        entry = self._entries.get(mark.digest)
-        if entry is not None and entry.status in FAILED:
-            await removed(self._shelf, entry)
-            entry = None
-        if entry is None:
+    async def _store(self, given: Document, mark: Mark) -> str:
+        """The id of the file that is put into the store; "" where the store has the content."""
+        number, entry = self._together.put.get(mark.digest, (-1, None))
+        # What was put there since this call has looked is newer than what it has seen.
+        entry = replace(entry) if entry is not None and number > self._began else self._entries.get(mark.digest)
+        failed = entry if entry is not None and entry.status in FAILED else None
+        if entry is None or failed is not None:
             entry = await self._uploaded(given, mark)
         if new := entry.status is None:
-            asked = {"file_id": entry.id, "chunking_strategy": self._chunking}
-            answer = await self._service.post(self._shelf.path, asked)
-            entry.status, entry.said = str(answer.get("status") or "in_progress"), answer.get("last_error")
+            entry, new = await self._put(entry, given, mark)
+            self._together.put[mark.digest] = next(self._together.numbers), replace(entry)
+        if failed is not None:  # only now, so that whoever waits for it finds the other one
+            await removed(self._shelf, failed)
         self._entries[mark.digest] = entry
         self._progress.show(self._entries.values())
-        return new
+        return entry.id if new else ""
 
     async def _uploaded(self, given: Document, mark: Mark) -> Entry:
         data, kind = await asyncio.to_thread(uploadable, given, self._limits)
         filename = mark.filename(kind.suffix)
         identifier, attempts = await self._service.upload(filename, data, kind.mime_type)
-        if attempts > 1:  # an attempt that got no answer may have left a file all the same
-            for entry in await self._service.listed("/files"):
-                if entry.get("filename") == filename and entry["id"] != identifier:
-                    await self._service.delete(f"/files/{entry['id']}")
-        return Entry(id=identifier, filename=filename, status=None)
+        mine = Entry(id=identifier, filename=filename, status=None)
+        if attempts == 1:
+            return mine
+        # An attempt that got no answer may have left a file all the same. The earliest is used, so that the others
+        # are removed as surplus in the end.
+        inside, outside = await listed(self._shelf)
+        group = self._own([*inside, *outside])[mark.digest]
+        return min((each for each in group if each.status not in FAILED), key=lambda each: each.place, default=mine)
+
+    async def _put(self, entry: Entry, given: Document, mark: Mark) -> tuple[Entry, bool]:
+        """Puts an uploaded file into the store; the file to use, and whether it is new there."""
+        try:
+            return await self._attached(entry), True
+        except (BadRequestError, NotFoundError):
+            # Another process may just have removed it as surplus, since the store has the content by now.
+            inside, outside = await listed(self._shelf)
+            if any(each.id == entry.id for each in [*inside, *outside]):
+                raise
+        twin = best(self._own(inside)[mark.digest])
+        if twin is not None and twin.status not in FAILED:
+            return twin, False
+        return await self._attached(await self._uploaded(given, mark)), True
+
+    async def _attached(self, entry: Entry) -> Entry:
+        asked = {"file_id": entry.id, "chunking_strategy": self._chunking}
+        answer = await self._service.post(self._shelf.path, asked)
+        return replace(entry, status=str(answer.get("status") or "in_progress"), said=answer.get("last_error"))
 
     # -- Ingestion -------------------------------------------------------------------------------------------
 
-    async def _ingested(self, placed: Sequence[_Placed]) -> None:
-        """Waits until the service is done with every file; long waits are looked at less often than short ones."""
+    async def _ingested(self, placed: Sequence[_Placed]) -> bool:
+        """Waits until the service is done with every file; long waits are looked at less often than short ones.
+
+        Returns:
+            Whether there was anything to wait for.
+        """
         clock = asyncio.get_running_loop().time
-        waiting = {entry.id: entry for each in placed if (entry := self._entry(each)) and entry.status == "in_progress"}
-        pause, since = _FIRST_PAUSE, clock()
+        waiting = self._in_progress(placed)
+        waited, pause, since = bool(waiting), _FIRST_PAUSE, clock()
         while waiting:
             left = since + self._timeout - clock()
             if left <= 0:
@@ -169,16 +231,42 @@ class Adding:
                 more = f"{len(waiting)} files, {names} among them," if len(waiting) > 1 else names
                 raise APITimeoutError(f"The service has not ingested {more} within {self._timeout:g} s")
             await asyncio.sleep(min(pause, left))
-            found = {entry["id"]: entry for entry in await self._service.listed(self._shelf.path)}
-            before = len(waiting)
-            for identifier, entry in list(waiting.items()):
-                said = found.get(identifier, {"status": "cancelled", "last_error": {"message": "it is gone"}})
-                entry.status, entry.said = str(said.get("status")), said.get("last_error")
-                if entry.status != "in_progress":
-                    del waiting[identifier]
+            await self._looked_at(waiting)
+            before, waiting = len(waiting), self._in_progress(placed)
             pause = min(_LONGEST_PAUSE, pause * _LONGER)
             since = clock() if len(waiting) < before else since
             self._progress.show(self._entry(each) for each in placed)
+        return waited
+
+    def _in_progress(self, placed: Sequence[_Placed]) -> dict[str, Entry]:
+        used = {each.mark.digest: self._entries[each.mark.digest] for each in placed if each.mark}
+        return {digest: entry for digest, entry in used.items() if entry.status == "in_progress"}
+
+    async def _looked_at(self, waiting: Mapping[str, Entry]) -> None:
+        """Notes how far files are; one that is gone has been removed as surplus, or for good."""
+        found = {entry["id"]: entry for entry in await self._service.listed(self._shelf.path)}
+        gone = {digest: entry for digest, entry in waiting.items() if entry.id not in found}
+        inside, _ = await listed(self._shelf) if gone else ([], [])
+        groups = self._own(inside)
+        for digest, entry in waiting.items():
+            said = found.get(entry.id, {"status": "cancelled", "last_error": {"message": "it is gone"}})
+            entry.status, entry.said = str(said.get("status")), said.get("last_error")
+            if digest in gone:
+                self._entries[digest] = best(groups[digest]) or entry
+
+    async def _settled(self) -> None:
+        """Removes what the store has too often by now, and notes what is left of each content."""
+        inside, outside = await listed(self._shelf)
+        groups = self._own([*inside, *outside])
+        spare = [entry for group in groups.values() for entry in surplus(group)]
+        await removed(self._shelf, *spare)
+        gone = {entry.id for entry in spare}
+        for digest, group in groups.items():
+            left = [entry for entry in group if entry.id not in gone and entry.status not in FAILED]
+            used, twin = self._entries.get(digest), best(left)
+            known = used is not None and any(entry.id == used.id for entry in left)
+            if twin is not None and twin.status == "completed" and not known:
+                self._entries[digest] = twin
 
     async def _superseded(self, inside: Sequence[Entry], placed: Sequence[_Placed]) -> set[str]:
         """The sources of which the store had another version, which is removed now that the new one is there."""
@@ -203,13 +291,9 @@ class Adding:
         file = replace(entry.shown(), source=placed.source)
         if file.error is not None:
             return file
-        if not placed.new:
+        if entry.id != placed.put:
             return replace(file, change="unchanged")
         return replace(file, change="replaced" if placed.mark.source in superseded else "added")
-
-
-def _rank(entry: Entry) -> int:
-    return _BY_RANK.index(entry.status) if entry.status in _BY_RANK else len(_BY_RANK)
 
 
 class _Progress:

@@ -87,7 +87,10 @@ def spread(sources: Source | Iterable[Source]) -> list[Source]:
 
 
 def _spread(source: Source) -> Iterator[Source]:
-    if not isinstance(source, (str, os.PathLike)) or has_scheme(os.fspath(source)) or not Path(source).is_dir():
+    # Of Path, is_dir() raises where a path is too long or forbidden, and "" is the current folder.
+    if (
+        not isinstance(source, (str, os.PathLike)) or has_scheme(os.fspath(source)) or not os.path.isdir(source)  # noqa: PTH112 - see above
+    ):
         yield source
         return
     found = sorted(_files_below(Path(source)))

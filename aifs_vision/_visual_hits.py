@@ -59,6 +59,9 @@ class VisualHit:
 def hits_of(answer: Any, store: str, k: int, k_images: int) -> list[VisualHit]:
     """The hits of a search, texts before pictures, each kind with the best first; no more than were asked for.
 
+    A hit that comes twice is given once: an equal passage of the same page, or a file that the store has twice for
+    the moment in which several processes add it.
+
     Raises:
         UnexpectedAnswerError: the answer is not what was promised.
     """
@@ -67,8 +70,9 @@ def hits_of(answer: Any, store: str, k: int, k_images: int) -> list[VisualHit]:
     except (TypeError, LookupError, ValueError, AttributeError) as error:
         shown = json.dumps(answer)[:_SHOWN]
         raise UnexpectedAnswerError(f"No hits from the search in {store!r} ({error!r})", detail=shown) from error
-    texts = sorted((hit for hit in found if hit.modality == "text"), key=_best_first)
-    images = sorted((hit for hit in found if hit.modality == "image"), key=_best_first)
+    once = {hit.id: hit for hit in sorted(found, key=lambda hit: hit.score)}  # of equal hits the best
+    ranked = sorted(once.values(), key=_best_first)
+    texts, images = ([hit for hit in ranked if hit.modality == kind] for kind in ("text", "image"))
     return [*texts[:k], *images[:k_images]]
 
 

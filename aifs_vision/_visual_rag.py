@@ -17,7 +17,7 @@ from aifs_vision._visual_adding import Adding
 from aifs_vision._visual_files import spread
 from aifs_vision._visual_hits import VisualHit, hits_of
 from aifs_vision._visual_service import VisualService, quoted, visual_rag_of
-from aifs_vision._visual_shelf import Shelf, VisualFile, listed, made, not_there, oldest, removed
+from aifs_vision._visual_shelf import Shelf, VisualFile, listed, made, meant, not_there, oldest, removed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +72,7 @@ class AIFSVisualRAGStore:
         chunk_overlap: int = 100,
         image_limits: ImageLimits | None = None,
     ) -> None:
-        if not isinstance(name, str) or not name.strip():
+        if not _is_text(name):
             raise SettingsError.bad_number("name", name, "it is a text that names the store")
         if not _is_count(chunk_size, 1):
             raise SettingsError.bad_number("chunk_size", chunk_size, "it is a number of tokens, 1 or more")
@@ -139,8 +139,12 @@ class AIFSVisualRAGStore:
         """Uploads what is new, and waits until the service has ingested it.
 
         A content that the store has is not uploaded again, under whatever name; an edited file replaces the version
-        that was added from the same source (the path, or name, as given), once the new one is ingested. Of two
-        sources with the same content the store has the first one's file alone.
+        that was added from the same source (the path, or name, as given), once the new one is ingested. Any number
+        of processes may add to one store at the same time.
+
+        Of two sources with the same content the store has the first one's file alone, and knows nothing of the
+        second: when the first one is edited and added alone, the old content is lost for the second as well, until
+        that is added again. Give all sources, or their folder, to each `add()`, and nothing is lost.
 
         Args:
             sources: one source, or several: paths, bytes, file objects, PIL images, `(name, bytes)`; a folder is all
@@ -211,13 +215,15 @@ class AIFSVisualRAGStore:
         """Takes files out of the store, and deletes those that it has uploaded.
 
         Args:
-            files: as `files()` lists them, or by source as given to `add()`, by file name or by id.
+            files: as `files()` lists them, or by id, by source as given to `add()`, or, where there is no such
+                source, by the file name without its folder.
 
         Returns:
             The files that were deleted.
 
         Raises:
             NotFoundError: one of them is not in the store; then none was deleted.
+            SettingsError: files of several sources have the name, and none has it as its source; none was deleted.
             APIError: the service did not answer, or refused.
         """
         return call(self._delete(files))
@@ -232,7 +238,7 @@ class AIFSVisualRAGStore:
         chosen = []
         for file in files:
             asked = file.id if isinstance(file, VisualFile) else os.fspath(file)
-            found = [entry for entry in inside if entry.answers_to(asked)]
+            found = meant(inside, asked)
             if not found:
                 raise not_there(f"There is no file {asked!r} in the store {self.name!r}; files() lists them")
             chosen += [entry for entry in found if entry not in chosen]
@@ -267,6 +273,9 @@ class AIFSVisualRAGStore:
     def search(self, query: str, *, k: int = 4, k_images: int = 0) -> list[VisualHit]:
         """The passages and page pictures nearest to a question: first the texts, then the pictures, best first.
 
+        What is found twice, such as a line that a page repeats, is given once; then there are fewer hits than asked
+        for.
+
         Args:
             query: the question.
             k: how many passages of text, at most.
@@ -284,7 +293,7 @@ class AIFSVisualRAGStore:
         return await call_async(self._search(query, k, k_images))
 
     async def _search(self, query: str, k: int, k_images: int) -> list[VisualHit]:
-        if not isinstance(query, str) or not query.strip():
+        if not _is_text(query):
             raise SettingsError.bad_number("query", query, "it is a question in words")
         for name, value in (("k", k), ("k_images", k_images)):
             if not _is_count(value, 0):
@@ -329,6 +338,11 @@ class AIFSVisualRAGStore:
         found = await self._found()
         self._id = found or await made(self._service, self.name, {name: self._state[name] for name in names})
         return self._id
+
+
+def _is_text(value: object) -> bool:
+    """Whether there is something in a text, and nothing that UTF-8 has not, such as half of a character."""
+    return isinstance(value, str) and bool(value.strip()) and value.encode(errors="replace").decode() == value
 
 
 def _is_count(value: object, least: int) -> bool:

@@ -7,21 +7,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision._api_errors import BadRequestError, NotFoundError, ServiceError
+from aifs_vision._errors import SettingsError
 from aifs_vision._visual_names import Mark
 from aifs_vision._visual_service import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aifs_vision._errors import AIFSError
     from aifs_vision._visual_service import VisualService
 
-__all__ = ["FAILED", "Change", "Entry", "Shelf", "VisualFile", "listed", "made", "not_there", "oldest", "removed"]
+__all__ = [
+    "FAILED",
+    "Change",
+    "Entry",
+    "Shelf",
+    "VisualFile",
+    "best",
+    "listed",
+    "made",
+    "meant",
+    "not_there",
+    "oldest",
+    "removed",
+    "surplus",
+]
 
 FAILED = frozenset({"failed", "cancelled"})
 """How an ingestion ends that does not complete."""
 
 Change = Literal["added", "replaced", "unchanged"]
+
+_BY_RANK = ("completed", "in_progress", None)  # which of several files with one content is the one to use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +65,17 @@ class VisualFile:
 
 @dataclass(kw_only=True)
 class Entry:
-    """A file as the service lists it; `status` is None for one that is uploaded and in no store."""
+    """A file as the service lists it; `status` is None for one that is uploaded and in no store.
+
+    Attributes:
+        created: when it was uploaded, by the service's clock, in seconds; 0 where the service does not say.
+    """
 
     id: str
     filename: str
     status: str | None
     said: dict[str, Any] | None = None
+    created: float = 0.0
 
     @property
     def mark(self) -> Mark | None:
@@ -70,10 +92,10 @@ class Entry:
         shown = self.mark.name if self.mark else self.filename
         return kind(f"The service could not ingest {shown!r}", detail=str(said.get("message") or self.status))
 
-    def answers_to(self, name: str) -> bool:
-        """Whether it is meant by a name: its id, its file name, or the source that it was made of."""
-        mark = self.mark
-        return name in {self.id, self.filename} or (mark is not None and (name == mark.name or mark.comes_from(name)))
+    @property
+    def place(self) -> tuple[float, str]:
+        """Its place in the one order of all files, in which every process sees them."""
+        return self.created, self.id
 
     def shown(self, **more: Any) -> VisualFile:
         """As it is shown to the user."""
@@ -99,14 +121,66 @@ async def listed(shelf: Shelf) -> tuple[list[Entry], list[Entry]]:
     """The files in a store, and all that are not in it, whosever they are."""
     members = {entry["id"]: entry for entry in await shelf.service.listed(shelf.path)}
     uploaded = {
-        entry["id"]: str(entry.get("filename") or entry["id"]) for entry in await shelf.service.listed("/files")
+        entry["id"]: Entry(
+            id=entry["id"],
+            filename=str(entry.get("filename") or entry["id"]),
+            status=None,
+            created=_seconds(entry.get("created_at")),
+        )
+        for entry in await shelf.service.listed("/files")
     }
-    inside = [
-        Entry(id=id_, filename=uploaded.get(id_, id_), status=entry.get("status"), said=entry.get("last_error"))
-        for id_, entry in members.items()
+    inside = []
+    for id_, member in members.items():
+        entry = uploaded.pop(id_, None) or Entry(id=id_, filename=id_, status=None)
+        entry.status, entry.said = member.get("status"), member.get("last_error")
+        inside.append(entry)
+    return inside, list(uploaded.values())
+
+
+def _seconds(told: object) -> float:
+    return float(told) if isinstance(told, (int, float)) else 0.0
+
+
+def best(entries: Iterable[Entry]) -> Entry | None:
+    """Which of several files with one content is the one to use: the earliest of those that are furthest."""
+    return min(entries, key=lambda entry: (_rank(entry), entry.place), default=None)
+
+
+def _rank(entry: Entry) -> int:
+    return _BY_RANK.index(entry.status) if entry.status in _BY_RANK else len(_BY_RANK)
+
+
+def surplus(entries: Sequence[Entry]) -> list[Entry]:
+    """Which of several files with one content are too many.
+
+    Several processes may ask this at the same time, each with a list that is old already, and all delete what they
+    are told to: the earliest file that is completed is never among it, nor is one before it, which may become that.
+    """
+    first = min((entry.place for entry in entries if entry.status == "completed"), default=None)
+    used = best(entries)
+    return [
+        entry
+        for entry in entries
+        if (first is not None and entry.place > first) or (entry.status in FAILED and entry is not used)
     ]
-    outside = [Entry(id=id_, filename=name, status=None) for id_, name in uploaded.items() if id_ not in members]
-    return inside, outside
+
+
+def meant(entries: Iterable[Entry], asked: str) -> list[Entry]:
+    """The files that are meant by an id, by a source, or, where there is none of these, by a file name.
+
+    Raises:
+        SettingsError: files of several sources have that name.
+    """
+    known = list(entries)
+    exact = [entry for entry in known if asked == entry.id or (entry.mark is not None and asked == entry.filename)]
+    if found := exact or [entry for entry in known if entry.mark is not None and entry.mark.comes_from(asked)]:
+        return found
+    named = [entry for entry in known if asked == entry.shown().filename]
+    if len({entry.mark.source if entry.mark else entry.id for entry in named}) > 1:
+        ids = ", ".join(sorted(entry.id for entry in named))
+        rule = f"several files have this name; give the source as it was given to add(), or one of the ids {ids}"
+        raise SettingsError.bad_number("files", asked, rule)
+    return named
 
 
 async def removed(shelf: Shelf, *entries: Entry) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from aifs_vision import (
     AIFSVisualRAGStore,
     BadRequestError,
+    ImageAccessError,
     ImageFormatError,
     ImageNotFoundError,
     SettingsError,
@@ -142,15 +143,37 @@ def test_only_what_is_set_is_asked_for(server: Emulator, store: AIFSVisualRAGSto
 
 @pytest.mark.parametrize(
     ("query", "numbers"),
-    [("", {}), (" ", {}), (7, {}), ("x", {"k": -1}), ("x", {"k": True}), ("x", {"k_images": 1.5}), ("x", {"k": 0})],
+    [
+        ("", {}),
+        (" ", {}),
+        (7, {}),
+        ("half \ud83d", {}),
+        ("x", {"k": -1}),
+        ("x", {"k": True}),
+        ("x", {"k_images": 1.5}),
+        ("x", {"k": 0}),
+    ],
 )
 def test_questions_that_ask_for_nothing(
     server: Emulator, store: AIFSVisualRAGStore, query: Any, numbers: dict[str, Any]
 ) -> None:
-    """An empty question, and numbers that are none or ask for nothing, are an error before anything is sent."""
+    """An empty question, half a character, and numbers that ask for nothing are an error before anything is sent."""
     with pytest.raises(SettingsError, match="not possible"):
         store.search(query, **numbers)
     assert not server.requests
+
+
+def test_what_is_found_twice_is_given_once(server: Emulator) -> None:
+    """Passages that a page repeats have one id, and are one hit; those of another page or file are others."""
+    store = AIFSVisualRAGStore(
+        f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url, chunk_size=4, chunk_overlap=0
+    )
+    store.add([("a.html", html("good day " * 40)), ("b.docx", docx("good day " * 8, "good day " * 8))])
+    hits = store.search("good day", k=99)
+    assert [hit.text for hit in hits] == ["good day good day"] * 3
+    assert len({hit.id for hit in hits}) == 3
+    assert len(store.search("good day", k=2)) <= 2
+    store.drop()
 
 
 # -- Once, and edited --------------------------------------------------------------------------------------
@@ -183,6 +206,20 @@ def test_an_edited_file_replaces_its_old_version(server: Emulator, store: AIFSVi
     deleted, attached = requests.index(f"DELETE /v1/files/{old.id}"), asked(server, "POST", "/files")[-1]
     assert attached in requests[:deleted]
     assert attached.replace("POST", "GET") in requests[requests.index(attached) : deleted]
+
+
+def test_equal_contents_of_two_sources_and_one_of_them_is_edited(store: AIFSVisualRAGStore, tmp_path: Path) -> None:
+    """Added with all sources nothing is lost; what is lost when the edited one comes alone, the next add has again."""
+    for name in ("x.html", "y.html"):
+        (tmp_path / name).write_bytes(html(CLOCK))
+    store.add(tmp_path)
+    (tmp_path / "x.html").write_bytes(html(FLOAT))
+    store.add(tmp_path)
+    assert {hit.text for hit in store.search("clock", k=9)} == {CLOCK, FLOAT}
+    store.add(tmp_path / "x.html")
+    assert {hit.text for hit in store.search("clock", k=9)} == {FLOAT}
+    assert [file.change for file in store.add(tmp_path)] == ["unchanged", "added"]
+    assert {hit.text for hit in store.search("clock", k=9)} == {CLOCK, FLOAT}
 
 
 def test_the_old_version_stays_where_the_new_one_fails(store: AIFSVisualRAGStore) -> None:
@@ -305,6 +342,23 @@ def test_sources_of_every_kind(store: AIFSVisualRAGStore, tmp_path: Path) -> Non
     assert len(store.files()) == 5
     with pytest.raises(TypeError, match="int is not an image source"):
         store.add([7])  # type: ignore[list-item]
+
+
+def test_odd_paths_are_errors_of_the_project(
+    store: AIFSVisualRAGStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty path is not the current folder; one too long, or with a null byte, cannot be read; others are added."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private.html").write_bytes(html(CLOCK))
+    kinds = {"": ImageNotFoundError, "x" * 300 + ".png": ImageAccessError, "a\0b.png": ImageAccessError}
+    for path, kind in kinds.items():
+        with pytest.raises(kind):
+            store.add(path)
+    kept = store.add([*kinds, ("a.html", html(FLOAT))], on_error="keep")
+    assert [type(file.error) for file in kept] == [*kinds.values(), type(None)]
+    assert [file.source for file in store.add([*kinds, ("a.html", html(FLOAT))], on_error="skip")] == ["a.html"]
+    assert [file.filename for file in store.files()] == ["a.html"]
+    assert [file.source for file in store.add(".")] == ["private.html"]
 
 
 def test_a_folder_is_its_files(store: AIFSVisualRAGStore, tmp_path: Path) -> None:

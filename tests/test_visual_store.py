@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PNG = saved(corners())
 CLOCK, FLOAT = html("Upkeep of the tide clock"), html("Mussels on the float")
 CUT = b"%PDF-1.7 cut off"
+LONG = 1e6  # seconds in virtual time, while a real emulator ingests in real time
 
 
 @pytest.fixture
@@ -59,6 +60,18 @@ def everything(server: Emulator) -> list[dict[str, Any]]:
     """All files that the service has."""
     with raw(server) as http:
         return [dict(file) for file in http.get("/files?limit=100").json()["data"]]
+
+
+def put_by_others(server: Emulator, store: AIFSVisualRAGStore, name: str, data: bytes = FLOAT) -> str:
+    """Somebody else uploads a file, and puts it into the store; its id, once it is ingested."""
+    with raw(server) as http:
+        form: dict[str, Any] = {"data": {"purpose": "visual-rag"}, "files": {"file": (name, data)}}
+        file = str(http.post("/files", **form).json()["id"])
+        (own,) = [s["id"] for s in http.get("/vector_stores?limit=100").json()["data"] if s["name"] == store.name]
+        told = http.post(f"/vector_stores/{own}/files", json={"file_id": file}).json()
+        while told["status"] == "in_progress":
+            told = http.get(f"/vector_stores/{own}/files/{file}").json()
+    return file
 
 
 # -- Failures ----------------------------------------------------------------------------------------------
@@ -110,7 +123,7 @@ def test_passing_faults_are_tried_again(server: Emulator, store: AIFSVisualRAGSt
     """Every request goes through the project's transport: what may pass is tried again, with no sign of it."""
     server.fail(fault, times=2, retry_after=0.001)
     with virtual_time():
-        store.add(("clock.html", CLOCK))
+        store.add(("clock.html", CLOCK), timeout=LONG)
         server.fail(fault, times=2, retry_after=0.001)
         assert store.search("clock")
 
@@ -120,7 +133,7 @@ def test_an_upload_whose_answer_is_lost_leaves_no_double(server: Emulator, store
     server.fail("none", path="/v1/files")
     server.fail("reset_body", times=2, path="/v1/files")
     with virtual_time():
-        (file,) = store.add(("clock.html", CLOCK))
+        (file,) = store.add(("clock.html", CLOCK), timeout=LONG)
     assert [each["id"] for each in everything(server) if each["filename"].startswith("clock.html.")] == [file.id]
 
 
@@ -142,11 +155,7 @@ def test_doubles_of_two_processes_become_one(server: Emulator, store: AIFSVisual
     """A content that two processes have added at the same moment is found once after the next add."""
     store.add(("clock.html", CLOCK))
     (name,) = [file["filename"] for file in everything(server)][:1]
-    with raw(server) as http:
-        form = {"data": {"purpose": "visual-rag"}, "files": {"file": (name, CLOCK)}}
-        double = http.post("/files", **form).json()["id"]  # type: ignore[arg-type]
-        (own,) = [s["id"] for s in http.get("/vector_stores?limit=100").json()["data"] if s["name"] == store.name]
-        http.post(f"/vector_stores/{own}/files", json={"file_id": double})
+    put_by_others(server, store, name, CLOCK)
     assert len(store.files()) == 2
     assert [file.change for file in store.add(("clock.html", CLOCK))] == ["unchanged"]
     assert len(store.search("clock")) == len(store.files()) == 1
@@ -168,6 +177,27 @@ def test_files_are_deleted_by_name_source_or_entry(server: Emulator, store: AIFS
     assert not {file.id for file in gone} & {file["id"] for file in everything(server)}
 
 
+def test_of_files_with_one_name_the_one_that_is_meant_is_deleted(store: AIFSVisualRAGStore) -> None:
+    """A name that is a source is that one alone; one that several sources have is an error that names their ids."""
+    names = ["report.html", "a/report.html", "b/report.html", "b/other.html"]
+    first, second, third, _ = store.add([(name, html(name)) for name in names])
+    assert [file.id for file in store.delete("report.html")] == [first.id]
+    with pytest.raises(SettingsError, match=r"files='report\.html' is not possible: several files") as caught:
+        store.delete("other.html", "report.html")
+    assert all(file.id in str(caught.value) for file in (second, third))
+    assert len(store.files()) == 3
+    assert [file.id for file in store.delete("b/report.html", "other.html")][:1] == [third.id]
+    assert [file.id for file in store.delete("report.html")] == [second.id]
+
+
+def test_a_source_comes_before_somebody_elses_file_of_that_name(server: Emulator, store: AIFSVisualRAGStore) -> None:
+    """A file that somebody else has put there under the name of a source stays; it is deleted by its id, or alone."""
+    store.add(("theirs.html", CLOCK))
+    theirs = put_by_others(server, store, "theirs.html")
+    assert theirs not in {file.id for file in store.delete("theirs.html")}
+    assert [file.id for file in store.delete("theirs.html")] == [theirs]
+
+
 def test_what_is_gone_already_is_deleted(server: Emulator, store: AIFSVisualRAGStore) -> None:
     """A deletion whose answer was lost is tried again, and the 404 it then meets is no error."""
     (file,) = store.add(("clock.html", CLOCK))
@@ -180,11 +210,7 @@ def test_what_is_gone_already_is_deleted(server: Emulator, store: AIFSVisualRAGS
 def test_files_of_others_are_listed_and_kept(server: Emulator, store: AIFSVisualRAGStore) -> None:
     """What somebody else has put into the store is listed and found under its name, and outlives the store."""
     store.add(("clock.html", CLOCK))
-    with raw(server) as http:
-        form = {"data": {"purpose": "visual-rag"}, "files": {"file": ("theirs.html", FLOAT)}}
-        theirs = http.post("/files", **form).json()["id"]  # type: ignore[arg-type]
-        (own,) = [s["id"] for s in http.get("/vector_stores?limit=100").json()["data"] if s["name"] == store.name]
-        http.post(f"/vector_stores/{own}/files", json={"file_id": theirs})
+    theirs = put_by_others(server, store, "theirs.html")
     store.add(("clock.html", FLOAT))
     assert sorted(file.filename for file in store.files()) == ["clock.html", "theirs.html"]
     assert {hit.filename for hit in store.search("float")} == {"clock.html", "theirs.html"}
@@ -224,7 +250,8 @@ def test_stores_made_at_the_same_time_are_one(server: Emulator) -> None:
     server.fail("none", path="/vector_stores")
     server.fail("reset_body", path="/vector_stores")
     with virtual_time():
-        AIFSVisualRAGStore(name, api_key=server.api_key, base_url=server.base_url).add(("clock.html", CLOCK))
+        made = AIFSVisualRAGStore(name, api_key=server.api_key, base_url=server.base_url)
+        made.add(("clock.html", CLOCK), timeout=LONG)
     with raw(server) as http:
         assert [s["name"] for s in http.get("/vector_stores?limit=100").json()["data"]].count(name) == 1
     store = AIFSVisualRAGStore(name, api_key=server.api_key, base_url=server.base_url)
@@ -281,7 +308,15 @@ def test_settings_are_those_of_the_rest(server: Emulator, monkeypatch: pytest.Mo
     for request in server.requests:
         assert request.headers["authorization"] == f"Bearer {server.api_key}"
         assert "poison" not in str(request.headers).lower()
-    for wrong in ({"name": ""}, {"name": 7}, {"chunk_size": 0}, {"chunk_overlap": 1024}, {"timeout": 0}, {"limits": 5}):
+    for wrong in (
+        {"name": ""},
+        {"name": 7},
+        {"name": "half \ud83d"},
+        {"chunk_size": 0},
+        {"chunk_overlap": 1024},
+        {"timeout": 0},
+        {"limits": 5},
+    ):
         with pytest.raises(SettingsError):
             AIFSVisualRAGStore(**{"name": "x", **wrong})  # type: ignore[arg-type]
     with pytest.raises(TypeError):

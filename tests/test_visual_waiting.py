@@ -60,13 +60,13 @@ def slow() -> AIFSVisualRAGStore:
 
 
 def test_it_waits_until_the_service_is_done() -> None:
-    """An add ends when its files are ingested; it looks again after pauses that grow to ten seconds."""
+    """An add looks again after pauses that grow to ten seconds until its files are ingested, and then for doubles."""
     service = Slow(100)
     with virtual_time(service) as clock:
         (file,) = slow().add(("clock.html", CLOCK))
         assert 100 <= clock.now < 111
     assert file.status == "completed"
-    pauses = [later - one for one, later in zip(service.looks[1:], service.looks[2:], strict=False)]
+    pauses = [later - one for one, later in zip(service.looks[1:-1], service.looks[2:-1], strict=False)]
     assert pauses[0] < 0.3
     assert pauses == sorted(pauses)
     assert max(pauses) < 10.5
