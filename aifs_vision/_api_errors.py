@@ -28,6 +28,7 @@ __all__ = [
     "UnexpectedAnswerError",
     "error_of_status",
     "is_filtered",
+    "is_too_long",
     "is_used_up",
 ]
 
@@ -162,6 +163,11 @@ def is_filtered(error: BadRequestError) -> bool:
     return _FILTERED.search(f"{error.code} {error.detail}") is not None
 
 
+def is_too_long(words: str) -> bool:
+    """Whether the words or the code of an error say that the context window has no room for the question."""
+    return _TOO_LONG.search(words) is not None
+
+
 def is_used_up(body: str, *, waiting_helps: bool) -> bool:
     """Whether a 429 says that a quota or credit is used up; not where it says when to come back."""
     return bool(_USED_UP.search(body) or (not waiting_helps and _MAYBE_USED_UP.search(body)))
@@ -172,7 +178,7 @@ def error_of_status(
 ) -> APIError:
     """The error for an HTTP status that is not a success; `asked` says what was asked of whom."""
     kind = _BY_STATUS.get(status) or (ServiceError if status >= _SERVER_ERRORS else BadRequestError)
-    if status in {_REFUSED, _INVALID} and _TOO_LONG.search(f"{code} {detail}"):
+    if status in {_REFUSED, _INVALID} and is_too_long(f"{code} {detail}"):
         kind = ContextLengthError
     if status == _TOO_MANY and is_used_up(f"{code} {detail}", waiting_helps=waiting_helps):
         kind = QuotaExceededError

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx
 
 from aifs_vision._asked import asked_by, cost_of
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import AIFSError, ResidencyError, SettingsError
-from aifs_vision._exchange import bare, connection_error, headers_of, refusal
+from aifs_vision._exchange import Heeded, bare, connection_error, headers_of, refusal, told_error
 from aifs_vision._interview import Way
 from aifs_vision._limits import Limits
 from aifs_vision._loop import call, call_async
@@ -130,7 +130,8 @@ class _Bridge:
         limits = Limits.chosen(self._limits, card, self._plan)
         direct = Way(settings=self.settings, model=model, card=card, limits=limits)
         # The queue does not stream, and works off nothing but questions.
-        queues = self._moves_over and "messages" in asked and asked.get("stream") is not True
+        questions = "messages" in asked or request.url.path.endswith("/responses")
+        queues = self._moves_over and questions and asked.get("stream") is not True
         *others, last = open_ways(with_queue(direct) if queues else [direct])
         for way in others:
             try:
@@ -163,8 +164,14 @@ class _Bridge:
             answer = await send(own, call)
         except httpx.RequestError as error:
             raise connection_error(error, name, way.settings) from bare(error, own)
-        if answer.is_closed and not answer.is_success:
+        if not answer.is_closed:
+            answer.stream = Heeded(cast(httpx.AsyncByteStream, answer.stream), name, way.settings)
+        elif not answer.is_success:
             answer.extensions[_ERROR] = refusal(answer, name, way.settings)
+        elif asked:
+            told = answer.extensions.get("json")
+            if (failure := told_error(told, f"HTTP 200 with an error from {name}", way.settings)) is not None:
+                raise failure
         return answer
 
     def _timeout(self, request: httpx.Request) -> float:

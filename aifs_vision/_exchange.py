@@ -14,19 +14,26 @@ from aifs_vision._api_errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    ContextLengthError,
     UnexpectedAnswerError,
     error_of_status,
+    is_too_long,
 )
 from aifs_vision._hints import retry_hint
 from aifs_vision._transport import Call, line_of, send
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aifs_vision._limits import Cost, Limits
     from aifs_vision._settings import Settings
 
-__all__ = ["Told", "bare", "connection_error", "exchange", "headers_of", "refusal"]
+__all__ = ["Heeded", "Told", "bare", "connection_error", "exchange", "headers_of", "refusal", "told_error"]
 
 _OK = 200
+_ANSWERS = frozenset({"choices", "data", "id", "object", "output", "type"})  # one of them is in whatever is an answer
+_TELLING = re.compile(rb'"(?:detail|error|response\.failed)"')
+_LONGEST_LINE = 65_536  # bytes; an error is shorter
 _WORDS_READ, _WORDS_SHOWN = 65_536, 500  # characters
 # Base64 of some length, also in lines of the usual 64 or 76 characters, and whatever calls itself that.
 _DATA = re.compile(
@@ -76,9 +83,8 @@ async def exchange(
     if response.status_code != _OK:
         raise _counted(refusal(response, asked, settings), request)
     told, answer = request.extensions, response.extensions["json"]
-    if isinstance(answer, dict) and answer.get("error"):
-        words = _hidden(_said_by(answer), settings)
-        raise _counted(UnexpectedAnswerError(f"HTTP 200 with an error from {asked}", detail=words), request)
+    if (failure := told_error(answer, f"HTTP 200 with an error from {asked}", settings)) is not None:
+        raise _counted(failure, request)
     return answer, Told(attempts=told["attempts"], unanswered=told["unanswered"], waited=told["waited"])
 
 
@@ -129,6 +135,64 @@ def refusal(response: httpx.Response, asked: str, settings: Settings) -> APIErro
     )
 
 
+def told_error(answer: Any, what: str, settings: Settings) -> APIError | None:
+    """The error that the JSON of a success tells, be it of a whole answer or of an event; None where it tells none."""
+    if not isinstance(answer, dict):
+        return None
+    event = answer.get("type")
+    told = answer.get("response") if event == "response.failed" else answer
+    told = told if isinstance(told, dict) else answer
+    error = told.get("error") or (told if event == "error" or told.get("status") == "failed" else None)
+    if error is None and _ANSWERS.isdisjoint(told):
+        error = told.get("detail")
+    if not error:
+        return None
+    code = _code_in(error)
+    words = _hidden(_said_by({"error": error}), settings)
+    made = (ContextLengthError if is_too_long(f"{code} {words}") else UnexpectedAnswerError)(what, detail=words)
+    made.code = code
+    return made
+
+
+class Heeded(httpx.AsyncByteStream):
+    """The body of a streamed answer up to the event that tells an error, which it raises in the place of that."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, asked: str, settings: Settings) -> None:
+        self._stream, self._asked, self._settings = stream, asked, settings
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest = b""  # of a line whose end has not come
+        async for chunk in self._stream:
+            held = rest + chunk
+            end = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+            if _TELLING.search(held, 0, end):
+                at = -len(rest)
+                for line in held[:end].splitlines(keepends=True):
+                    if (error := self._told(line)) is not None:
+                        yield chunk[: max(0, at)]
+                        raise error
+                    at += len(line)
+            rest = held[end:][-_LONGEST_LINE:]
+            yield chunk
+        if (error := self._told(rest)) is not None:
+            raise error
+
+    async def aclose(self) -> None:
+        """Closes it."""
+        await self._stream.aclose()
+
+    def _told(self, line: bytes) -> APIError | None:
+        """The error in a line; some hosts tell it as if no stream had been asked for."""
+        data = line.removeprefix(b"data:").strip()
+        if not data.startswith(b"{"):
+            return None
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+        return told_error(event, f"A stream that ends in an error from {self._asked}", self._settings)
+
+
 # -- The service's own words -------------------------------------------------------------------------------
 
 
@@ -148,12 +212,15 @@ def _hidden(words: str, settings: Settings) -> str:
 
 
 def _code_of(body: str) -> str:
-    """The `code` and `type` of an error, which say what its words may leave out."""
+    """The `code` and `type` of a refusal's error, which say what its words may leave out."""
     try:
-        error = json.loads(body)["error"]
-        return f"{error.get('code')} {error.get('type')}"
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return _code_in(json.loads(body)["error"])
+    except (ValueError, RecursionError, LookupError, TypeError):
         return ""
+
+
+def _code_in(error: Any) -> str:
+    return f"{error.get('code')} {error.get('type')}" if isinstance(error, dict) else ""
 
 
 def _said_by(body: Any) -> str:
