@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_aifs._redaction import redacted
-    from langchain_aifs.attachments import attach_images, image_retriever_tool
+    from langchain_aifs.attachments import aattach_images, attach_images, image_retriever_tool
     from langchain_aifs.chat_models import ChatAIFS
     from langchain_aifs.document_loaders import AIFSImageBlobParser, AIFSImageLoader
     from langchain_aifs.embeddings import AIFSEmbeddings
@@ -37,6 +37,7 @@ __all__ = [
     "ImageBudgetMiddleware",
     "RefusedOutputError",
     "StructuredOutputError",
+    "aattach_images",
     "attach_images",
     "image_block",
     "image_blocks",
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "ImageBudgetMiddleware": "middleware",
     "RefusedOutputError": "structured_output",
     "StructuredOutputError": "structured_output",
+    "aattach_images": "attachments",
     "attach_images": "attachments",
     "image_block": "messages",
     "image_blocks": "messages",

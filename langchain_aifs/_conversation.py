@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,9 +17,9 @@ from langchain_aifs.messages import image_block
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Shown", "name_of_picture", "pictures_by_name", "shown_in"]
+__all__ = ["Shown", "messages_of", "name_of_picture", "pictures_by_name", "shown_in", "without_pictures"]
 
-_REPLACED = re.compile(r"\[picture (\d+)\b")  # what stands in the place of a picture that was taken out of a message
+_TAKEN_OUT = "aifs_taken_out"  # of a message, beside what is sent: [block, number] of each picture that was in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,27 +59,56 @@ def shown_in(messages: Sequence[BaseMessage]) -> Iterator[Shown]:
     """The pictures in the order in which they were shown; those that were taken out keep their numbers."""
     number = 0
     for index, message in enumerate(messages):
+        gone = dict(_taken_out(message))
         for place, block in enumerate(message.content if isinstance(message.content, list) else ()):
-            text = block if isinstance(block, str) else str(block.get("text", ""))
             if isinstance(block, dict) and is_picture(block):
                 number += 1
                 yield Shown(number=number, message=index, block=place, content=block)
-            elif replaced := _REPLACED.match(text):
-                number = max(number, int(replaced[1]))
+            number = max(number, gone.get(place, 0))
+        number = max(number, *gone.values(), 0)  # where somebody has put the blocks into another order
 
 
-def pictures_by_name(messages: Sequence[Any], wanted: object) -> dict[str, bytes | str]:
+def without_pictures(message: BaseMessage, texts: Mapping[int, tuple[int, str]]) -> BaseMessage:
+    """A copy of a message with texts in the place of pictures, whose numbers it keeps.
+
+    Args:
+        message: one whose content is a list.
+        texts: by the place of the block: the picture's number, and what stands there instead.
+    """
+    content: list[Any] = list(message.content)
+    for place, (_, text) in texts.items():
+        content[place] = {"type": "text", "text": text}
+    gone = [*_taken_out(message), *((place, number) for place, (number, _) in texts.items())]
+    kept = {**message.additional_kwargs, _TAKEN_OUT: [list(pair) for pair in gone]}
+    return message.model_copy(update={"content": content, "additional_kwargs": kept})
+
+
+def _taken_out(message: BaseMessage) -> list[tuple[int, int]]:
+    """Place and number of each picture that was taken out; no text that anybody writes can look like that."""
+    held = message.additional_kwargs.get(_TAKEN_OUT, ())
+    pairs = [pair for pair in held if isinstance(pair, (list, tuple))] if isinstance(held, (list, tuple)) else []
+    return [(pair[0], pair[1]) for pair in pairs if [type(part) for part in pair] == [int, int]]
+
+
+def messages_of(runtime: Any) -> list[BaseMessage]:
+    """The messages of the run that a tool is called in; none outside of one."""
+    state = getattr(runtime, "state", None)
+    messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
+    held = messages if isinstance(messages, (list, tuple)) else ()
+    return [message for message in held if isinstance(message, BaseMessage)]
+
+
+def pictures_by_name(messages: Sequence[BaseMessage], wanted: object) -> dict[str, bytes | str]:
     """The names of all pictures that a conversation holds, and the data of the one that is wanted.
 
     They are those that were shown, by their numbers, and those of pages that a search has found. What nobody can
     read is left out.
     """
-    own = [message for message in messages if isinstance(message, BaseMessage)]
     named: dict[str, bytes | str] = {}
-    for shown in shown_in(own):
+    for shown in shown_in(messages):
         with suppress(ImageFormatError):
             named[shown.name] = shown.source() if shown.name == wanted else b""
-    for message in own:
+    for message in messages:
         artifact = message.artifact if isinstance(message, ToolMessage) else None
         for hit in artifact.get("hits", ()) if isinstance(artifact, Mapping) else ():
             if isinstance(hit, Mapping) and isinstance(hit.get("image_url"), str) and hit.get("name"):

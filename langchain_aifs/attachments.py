@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.callbacks import Callbacks  # noqa: TC002 - LangChain reads the tool's annotations
 from langchain_core.documents import Document  # noqa: TC002 - the same
-from langchain_core.messages import HumanMessage
-from langchain_core.tools import StructuredTool, ToolException
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import InjectedToolArg, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from aifs_vision import AIFSError, Originals
+from langchain_aifs._conversation import messages_of
 from langchain_aifs.messages import image_block
 from langchain_aifs.retrievers import AIFSVisualRAGRetriever
 
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
     Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
-__all__ = ["attach_images", "image_retriever_tool"]
+__all__ = ["aattach_images", "attach_images", "image_retriever_tool"]
 
 logger = logging.getLogger("langchain_aifs")
 
 _MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
+_NUMBER = re.compile(r"\[(\d{1,6})\.\d+\]")  # of a source that an agent's search has found
 _RULE = "Answer from these sources, and cite those you use by their numbers, such as [1]."
 
 
@@ -60,8 +63,8 @@ def attach_images(
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
     decided. A picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
-    is not sent: the text about it, and the log, say why. Blocks while it decodes: in asynchronous code call
-    it by `asyncio.to_thread`.
+    is not sent: the text about it, and the log, say why. Blocks while it decodes: asynchronous code awaits
+    `aattach_images`.
 
     Args:
         docs: what was found, the best first.
@@ -92,6 +95,33 @@ def attach_images(
     return HumanMessage([*blocks, {"type": "text", "text": asked}])
 
 
+async def aattach_images(
+    docs: Sequence[Document],
+    question: str,
+    *,
+    max_images: int = 8,
+    max_pixels: int | None = None,
+    roots: Roots | None = None,
+    model: str = _MODEL,
+    size: ImageSize = "auto",
+    frames: Frames = "auto",
+    image_limits: ImageLimits | None = None,
+) -> HumanMessage:
+    """The asynchronous twin of `attach_images`: the same, while files are read and decoded beside the event loop."""
+    return await asyncio.to_thread(
+        attach_images,
+        docs,
+        question,
+        max_images=max_images,
+        max_pixels=max_pixels,
+        roots=roots,
+        model=model,
+        size=size,
+        frames=frames,
+        image_limits=image_limits,
+    )
+
+
 class _Asked(BaseModel):
     query: str = Field(description="what to look for, in words")
 
@@ -108,6 +138,7 @@ def image_retriever_tool(
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,
+    errors: type[Exception] | tuple[type[Exception], ...] = Exception,
 ) -> StructuredTool:
     """A retriever as a tool that hands an agent the pictures that are found, and not only texts.
 
@@ -117,14 +148,20 @@ def image_retriever_tool(
         agent = create_agent(ChatAIFS(model="gpt-4.1"), [tool])
 
     The result has the numbered texts and pictures of `attach_images`, as content blocks; `ChatAIFS` shows them to
-    the model. The Documents are its artifact. Where the service or the store refuses, the agent is told why, and
-    goes on.
+    the model. The Documents are its artifact. In an agent's run no two sources have one number, whichever searches
+    found them and however many ran at once: "[2.1]" is the first source of the second call.
+
+    What goes wrong does not end the agent's run. Where the service or the store refuses, the agent is told why. Of
+    errors of other retrievers it is told the class alone, as their messages may hold addresses and passwords; the log
+    has the rest.
 
     Args:
         retriever: any retriever of LangChain.
         name: of the tool, for the agent.
         description: what it searches, and when to use it, for the agent.
         roots, max_images, max_pixels, model, size, frames, image_limits: as for `attach_images`, for each call.
+        errors: those of the retriever that the agent is told of, beside this project's own; others end the run. ()
+            for none.
 
     Raises:
         SettingsError: as for `attach_images`; roots are needed for every retriever but an `AIFSVisualRAGRetriever`.
@@ -141,17 +178,25 @@ def image_retriever_tool(
         image_limits=image_limits,
     )
 
-    def found(documents: list[Document]) -> tuple[list[dict[str, Any]], list[Document]]:
-        return _sources(documents, originals) or [{"type": "text", "text": "Nothing was found."}], documents
+    def found(documents: list[Document], runtime: Any) -> tuple[list[dict[str, Any]], list[Document]]:
+        blocks = _sources(documents, originals, _call_number(runtime))
+        return blocks or [{"type": "text", "text": "Nothing was found."}], documents
 
-    def search(query: str, callbacks: Callbacks = None) -> tuple[list[dict[str, Any]], list[Document]]:
-        with _told_to_the_agent():
-            return found(retriever.invoke(query, {"callbacks": callbacks}))
+    # LangGraph puts the run's state where a parameter is called `runtime`; models neither see nor fill it.
+    def search(
+        query: str, callbacks: Callbacks = None, runtime: Annotated[Any, InjectedToolArg] = None
+    ) -> tuple[list[dict[str, Any]], list[Document]]:
+        with _told_to_the_agent(errors):
+            return found(retriever.invoke(query, {"callbacks": callbacks}), runtime)
 
-    async def asearch(query: str, callbacks: Callbacks = None) -> tuple[list[dict[str, Any]], list[Document]]:
-        with _told_to_the_agent():
-            return await asyncio.to_thread(found, await retriever.ainvoke(query, {"callbacks": callbacks}))
+    async def asearch(
+        query: str, callbacks: Callbacks = None, runtime: Annotated[Any, InjectedToolArg] = None
+    ) -> tuple[list[dict[str, Any]], list[Document]]:
+        with _told_to_the_agent(errors):
+            return await asyncio.to_thread(found, await retriever.ainvoke(query, {"callbacks": callbacks}), runtime)
 
+    for function in (search, asearch):  # langchain-core 1.3 takes annotations as they are, and not as texts
+        function.__annotations__["runtime"] = Annotated[Any, InjectedToolArg]
     return StructuredTool(
         name=name,
         description=description,
@@ -164,33 +209,60 @@ def image_retriever_tool(
 
 
 @contextmanager
-def _told_to_the_agent() -> Iterator[None]:
-    """Errors of this project as those that LangChain gives to the model; others would end its run."""
+def _told_to_the_agent(errors: type[Exception] | tuple[type[Exception], ...]) -> Iterator[None]:
+    """Errors as those that LangChain gives to the model; others would end its run."""
     try:
         yield
     except AIFSError as error:
         raise ToolException(str(error)) from error
+    except _passed_on():
+        raise
+    except errors as error:
+        logger.warning("a search has failed", exc_info=error)
+        what = f"The search has failed ({type(error).__name__}). Try once more, later, or go on without it."
+        raise ToolException(what) from error
+
+
+def _passed_on() -> tuple[type[Exception], ...]:
+    """What says its own words to the agent, or stops the run for a human, or lets it go on elsewhere."""
+    try:
+        from langgraph.errors import GraphBubbleUp
+    except ImportError:  # then nobody raises it
+        return (ToolException,)
+    return (ToolException, GraphBubbleUp)
+
+
+def _call_number(runtime: Any) -> int | None:
+    """The number of a call in an agent's run, another one than those of its searches before and beside it."""
+    messages, call = messages_of(runtime), getattr(runtime, "tool_call_id", None)
+    turns = ([each["id"] for each in message.tool_calls] for message in messages if isinstance(message, AIMessage))
+    place = next((ids.index(call) for ids in turns if call in ids), None)
+    if place is None:
+        return None
+    blocks = (block for message in messages if isinstance(message, ToolMessage) for block in message.content)
+    texts = (block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str))
+    return max((int(found[1]) for text in texts if (found := _NUMBER.match(text))), default=0) + place + 1
 
 
 # -- The texts and their pictures ----------------------------------------------------------------------------------
 
 
-def _sources(documents: Sequence[Document], originals: Originals) -> list[dict[str, Any]]:
+def _sources(documents: Sequence[Document], originals: Originals, call: int | None = None) -> list[dict[str, Any]]:
     """The content blocks of what was found: of each Document its name, its text, and its picture."""
     blocks: list[dict[str, Any]] = []
     found = originals.of(document.metadata for document in documents)
-    for number, (document, original) in enumerate(zip(documents, found, strict=True), start=1):
-        blocks.append({"type": "text", "text": _told(number, document, original)})
+    for position, (document, original) in enumerate(zip(documents, found, strict=True)):
+        blocks.append({"type": "text", "text": _told(position, document, original, "" if call is None else f"{call}.")})
         if original is not None and original.image is not None:
             blocks.append(_block(original.image))
     return blocks
 
 
-def _told(number: int, document: Document, original: Original | None) -> str:
+def _told(position: int, document: Document, original: Original | None, prefix: str) -> str:
     """The text before a picture: its number, where it is from, and what it says."""
-    lines = [f"[{number}] {_name(document)}".rstrip()]
+    lines = [f"[{prefix}{position + 1}] {_name(document)}".rstrip()]
     if original is not None and original.shown_with is not None:
-        lines.append(f"(Its picture is that of [{original.shown_with + 1}].)")
+        lines.append(f"(Its picture is that of [{prefix}{original.shown_with + 1}].)")
     if original is not None and original.skipped is not None:
         logger.warning("no picture is shown: %s", original.skipped)
         lines.append(f"(Its picture is not shown: {original.skipped})")
@@ -200,14 +272,18 @@ def _told(number: int, document: Document, original: Original | None) -> str:
 
 
 def _name(document: Document) -> str:
-    """Where a text is from; pages as people count them, which the `page` of LangChain's PDF loaders does not."""
+    """Where a text is from; pages as people count them, which the `page` of LangChain's PDF loaders does not.
+
+    It is one line, whatever the metadata hold: else a name could pass for another source.
+    """
     metadata = document.metadata
     name = metadata.get("source") or metadata.get("filename") or document.id or ""
     ours = "status" in metadata or "modality" in metadata
     page = metadata.get("page" if ours else "page_label")
-    if page is None or metadata.get("total_pages") == 1:
-        return str(name)
-    return f"{name}, page {page:g}" if isinstance(page, float) else f"{name}, page {page}"
+    told = str(name)
+    if page is not None and metadata.get("total_pages") != 1:
+        told = f"{name}, page {page:g}" if isinstance(page, float) else f"{name}, page {page}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in told)
 
 
 def _block(image: PreparedImage) -> dict[str, Any]:

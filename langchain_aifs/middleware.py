@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
 from aifs_vision import ImageError, SettingsError, SourcePages, Vision, model_card
-from langchain_aifs._conversation import Shown, shown_in
+from langchain_aifs._conversation import Shown, shown_in, without_pictures
 from langchain_aifs._counting import message_tokens
 from langchain_aifs._sendable import Eyes
 
@@ -51,7 +51,8 @@ class ImageBudgetMiddleware(AgentMiddleware):
 
     Args:
         max_images: how many pictures are shown at most; None for any number. 0 suits a model that sees none.
-        max_tokens: how many input tokens the pictures that are shown may have; None for any number.
+        max_tokens: how many input tokens the pictures that are shown may have; None for any number. The last picture is
+            shown however many it has, as it is what is being asked about; 0 shows none.
         model: by whose rule tokens of pictures are counted.
         vision: who writes the captions, once for each picture; without one, the place only says what was shown there.
             A picture that cannot be captioned is treated so, too, and tried again at the next turn.
@@ -131,7 +132,8 @@ class ImageBudgetMiddleware(AgentMiddleware):
         for kept, picture in enumerate(reversed(shown)):
             if self._max_tokens is not None:
                 tokens += self._tokens(picture)
-            if kept == self._max_images or (self._max_tokens is not None and tokens > self._max_tokens):
+            too_many = self._max_tokens is not None and tokens > self._max_tokens
+            if kept == self._max_images or self._max_tokens == 0 or (too_many and kept):
                 return shown[: len(shown) - kept]
         return []
 
@@ -159,15 +161,14 @@ class ImageBudgetMiddleware(AgentMiddleware):
 
     def _without(self, messages: Sequence[BaseMessage], over: Sequence[Shown], *, looks: bool) -> dict[int, Any]:
         """The messages that change, by their places."""
-        contents: dict[int, list[Any]] = {}
+        texts: dict[int, dict[int, tuple[int, str]]] = {}
         for picture in over:
-            message = messages[picture.message]
-            content = contents.setdefault(picture.message, list(message.content))
             caption = self._captions.of(picture)
-            told = f", shown earlier: {caption}" if caption else f" was shown here by {_author(message)}"
+            author = _author(messages[picture.message])
+            told = f", shown earlier: {caption}" if caption else f" was shown here by {author}"
             hint = f" {_LOOKING} can look at it again by this name." if looks else ""
-            content[picture.block] = {"type": "text", "text": f"[{picture.name}{told}]{hint}"}
-        return {at: messages[at].model_copy(update={"content": content}) for at, content in contents.items()}
+            texts.setdefault(picture.message, {})[picture.block] = picture.number, f"[{picture.name}{told}]{hint}"
+        return {at: without_pictures(messages[at], instead) for at, instead in texts.items()}
 
 
 def _author(message: BaseMessage) -> str:

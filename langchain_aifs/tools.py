@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +10,11 @@ from langchain_core.tools import BaseTool, BaseToolkit, InjectedToolArg, Structu
 from pydantic import PrivateAttr
 
 from aifs_vision import ToolResult, VisionTools
-from langchain_aifs._conversation import pictures_by_name
+from langchain_aifs._conversation import messages_of, pictures_by_name
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from pydantic import ValidationError
     from pydantic.v1 import ValidationError as OldValidationError
@@ -118,9 +118,7 @@ for _method in (_Doing.run, _Doing.arun):  # langchain-core 1.3 takes annotation
 
 
 def _pictures(runtime: Any, arguments: Mapping[str, Any]) -> dict[str, bytes | str]:
-    state = getattr(runtime, "state", None)
-    messages = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
-    return pictures_by_name(messages, arguments.get("image")) if isinstance(messages, (list, tuple)) else {}
+    return pictures_by_name(messages_of(runtime), arguments.get("image"))
 
 
 def _faults(error: ValidationError | OldValidationError) -> str:

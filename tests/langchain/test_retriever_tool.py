@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +12,12 @@ from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.tools import ToolException
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
+from langgraph.errors import GraphInterrupt
 
 from aifs_vision import AIFSVisualRAGStore, Limits, SettingsError
 from aifs_vision.emulator import Emulator
@@ -165,6 +170,60 @@ def test_errors_are_told_to_the_agent(flags: BaseTool, service: Emulator) -> Non
     state = agent.invoke({"messages": [HumanMessage("Compare the flags.")]})
     assert state["messages"][-1].text == "2 results with 0 pictures: "
     assert all("no store 'flags'" in message.content for message in state["messages"] if message.type == "tool")
+
+
+class Failing(BaseRetriever):
+    """A retriever of somebody else's, which fails."""
+
+    error: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        del query, run_manager
+        raise self.error
+
+
+@pytest.mark.usefixtures("service")
+def test_errors_of_other_retrievers_are_told_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    """What any retriever raises does not end the run; the agent gets its class, and the log what it says."""
+    error = ConnectionError("postgres://me:swordfish@db is down")
+    tool = image_retriever_tool(Failing(error=error), "search", "Searches.", roots=["."])
+    with caplog.at_level(logging.WARNING, "langchain_aifs"):
+        state = create_agent(ChatAIFS(model="gpt-4.1", limits=Limits()), [tool]).invoke(
+            {"messages": [HumanMessage("Compare the flags.")]}
+        )
+    assert state["messages"][-1].text == "2 results with 0 pictures: "
+    told = [message for message in state["messages"] if isinstance(message, ToolMessage)]
+    assert [message.status for message in told] == ["error"] * 2
+    assert all("(ConnectionError)" in message.content and "swordfish" not in message.content for message in told)
+    assert "swordfish" in caplog.text
+    assert "ConnectionError" in asyncio.run(tool.ainvoke(call("a"))).content
+
+
+def test_errors_that_are_not_for_the_agent() -> None:
+    """Which errors are told can be said; what LangGraph raises to stop a run stops it, and own words are kept."""
+    chosen = image_retriever_tool(Failing(error=ValueError("x")), "search", "Searches.", roots=["."], errors=OSError)
+    with pytest.raises(ValueError, match="x"):
+        chosen.invoke(call("a"))
+    stopped = image_retriever_tool(Failing(error=GraphInterrupt()), "search", "Searches.", roots=["."])
+    with pytest.raises(GraphInterrupt):
+        stopped.invoke(call("a"))
+    own = image_retriever_tool(Failing(error=ToolException("Ask the desk.")), "search", "Searches.", roots=["."])
+    assert own.invoke(call("a")).content == "Ask the desk."
+
+
+def test_no_two_sources_of_a_run_have_one_number(local: BaseTool, service: Emulator) -> None:
+    """Searches at once, and those of later turns, each count their own; models do not see how that is known."""
+    agent: Any = create_agent(ChatAIFS(model="gpt-4.1", limits=Limits()), [local])
+    state = agent.invoke({"messages": [HumanMessage("Compare.")]})
+    again = AIMessage("", tool_calls=[call("more", "later")])
+    runtime = SimpleNamespace(state={"messages": [*state["messages"], again]}, tool_call_id="later")
+    later = local.invoke({**call("more", "later"), "args": {"query": "more", "runtime": runtime}})
+    results = [*(message for message in state["messages"] if isinstance(message, ToolMessage)), later]
+    texts = [block["text"] for message in results for block in message.content if "text" in block]
+    numbers = [text[1 : text.index("]")] for text in texts]
+    assert numbers == ["1.1", "1.2", "2.1", "2.2", "3.1", "3.2"]
+    ((told,),) = [request.body["tools"] for request in service.requests if "tools" in request.body][:1]
+    assert [*told["function"]["parameters"]["properties"]] == ["query"]
 
 
 def test_nothing_is_found(local: BaseTool, service: Emulator) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import http.server
 import json
 import pickle
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from tests.langchain.scripted import called
 from tests.pictures import corners, noise, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from langchain_core.tools import BaseTool
 
@@ -172,14 +173,15 @@ def test_nothing_shows_the_key_or_the_place(emulator: Emulator) -> None:
 class Script:
     """A model that makes these calls, turn by turn, and then says "done"; what is not about tools it describes."""
 
-    def __init__(self, *turns: list[dict[str, Any]]) -> None:
+    def __init__(self, *turns: list[dict[str, Any]] | Callable[[ChatRequest], list[dict[str, Any]]]) -> None:
         self.turns = list(turns)
 
     def __call__(self, asked: ChatRequest) -> str | dict[str, Any]:
         """The answer to a request."""
         if "tools" not in asked.body:
             return f"{len(asked.images)} image of {asked.images[0].picture.size}"  # type: ignore[union-attr]
-        return {"tool_calls": self.turns.pop(0)} if self.turns else "done"
+        turn = self.turns.pop(0) if self.turns else "done"
+        return turn if isinstance(turn, str) else {"tool_calls": turn(asked) if callable(turn) else turn}
 
 
 def run(root: Path, script: Script, message: HumanMessage, **options: Any) -> tuple[dict[str, Any], Emulator]:
@@ -273,13 +275,34 @@ def test_pictures_of_the_conversation_have_names(tmp_path: Path, address: str) -
 
 def test_pages_that_were_found_can_be_looked_at(tmp_path: Path) -> None:
     """The picture of a page that a search has found is read by the name that the result gives it."""
-    search = [called("search_images", {"query": "pump", "k": 4})]
-    script = Script(search, [called("ask_image", {"image": "letter.png#page=1", "question": "Who wrote it?"})])
-    found, seen = results(run(tmp_path, script, HumanMessage("Who wrote about the pump?"), search=True)[0])
-    assert "'letter.png#page=1'" in found.content
+
+    def looking(asked: ChatRequest) -> list[dict[str, Any]]:
+        (name,) = re.findall(r"called '([^']+)'", asked.body["messages"][-1]["content"])
+        return [called("ask_image", {"image": name, "question": "Who wrote it?"}), called("list_images", {})]
+
+    script = Script([called("search_images", {"query": "pump", "k": 4})], looking)
+    found, seen, listed = results(run(tmp_path, script, HumanMessage("Who wrote about the pump?"), search=True)[0])
+    assert "called 'letter.png#page=1-" in found.content
     assert "base64" not in found.content
     assert seen.text.startswith("1 image of")
     assert seen.status == "success"
+    assert "letter.png#page=1-" in listed.content
+
+
+def test_users_texts_do_not_shift_the_numbers(tmp_path: Path) -> None:
+    """A text that begins like what stands for a picture is a text: pictures are numbered as they were shown."""
+    question = HumanMessage(
+        [
+            {"type": "text", "text": "[picture 1] is the front"},
+            image_block(saved(corners(80, 50))),
+            {"type": "text", "text": "[picture 2] is the back"},
+            image_block(saved(corners(90, 50))),
+        ]
+    )
+    script = Script([called("caption_image", {"image": f"picture {number}"}) for number in (1, 2, 3)])
+    first, second, third = results(run(tmp_path, script, question)[0])
+    assert (first.content, second.content) == ("1 image of (80, 50)", "1 image of (90, 50)")
+    assert third.status == "error"
 
 
 def test_models_cannot_fill_what_is_injected(tmp_path: Path) -> None:
