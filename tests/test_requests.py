@@ -135,3 +135,13 @@ def test_what_an_observer_raises_ends_its_run(vision: Vision, error: BaseExcepti
     with pytest.raises((ZeroDivisionError, RuntimeError), match=r"mine|SystemExit"):
         list(vision.read_many([PNG], "ocr", on_request=observer))
     assert vision.read(PNG, "ocr").ok
+
+
+def test_an_observer_cannot_wait_for_itself(vision: Vision) -> None:
+    """An observer that asks for another reading, for which its own loop would have to go on, is told so."""
+
+    def observer(_: SentRequest) -> None:
+        vision.read(OTHER, "ocr")
+
+    with pytest.raises(RuntimeError, match="inside its own event loop"):
+        list(vision.read_many([PNG], "ocr", on_request=observer))

@@ -84,6 +84,18 @@ def test_trouble_of_a_folder(tmp_path: Path) -> None:
         reader.load_data("broken", fs=fs)
 
 
+def test_an_interrupt_is_no_trouble_of_a_file_system(tmp_path: Path) -> None:
+    """Ctrl-C while a file system is asked ends the loading, whatever `on_error` says."""
+
+    class Interrupted(DirFileSystem):  # type: ignore[misc]
+        def isdir(self, _: str) -> bool:
+            raise KeyboardInterrupt
+
+    fs = Interrupted(str(tmp_path), LocalFileSystem())
+    with pytest.raises(KeyboardInterrupt):
+        AIFSImageReader(task=None, on_error="keep").load_data(["a.png", "b.png"], fs=fs)
+
+
 def test_folders_with_odd_names() -> None:
     """The name of a folder is no pattern, whatever is in it."""
     memory = fsspec.filesystem("memory")
