@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from aifs_vision import ModelCard
 
-__all__ = ["check_tools", "defaults", "taken_by"]
+__all__ = ["check_tools", "defaults", "following", "taken_by"]
 
 _UNKNOWN_WINDOW = 32_000  # tokens assumed of a model the catalogue does not know
 _TEMPERATURE = 0.1  # LlamaIndex's own
@@ -25,6 +25,12 @@ def defaults(card: ModelCard) -> dict[str, Any]:
         "is_function_calling_model": card.tools is not False,
         "temperature": None if _is_strict(card) else _TEMPERATURE,
     }
+
+
+def following(card: ModelCard, before: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes where another model takes the place of one: the settings that were as that one has them."""
+    old = defaults(before)
+    return {name: new for name, new in defaults(card).items() if settings[name] == old[name] != new}
 
 
 def taken_by(card: ModelCard, own: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from aifs_vision import Frames, ImageSize, Limits, ModelCard, SettingsError, async_http_client, http_client, model_card
 from llama_index_aifs._answers import Gathered, in_one_piece, response_of
 from llama_index_aifs._completions import Completions
-from llama_index_aifs._defaults import check_tools, defaults, taken_by
+from llama_index_aifs._defaults import check_tools, defaults, following, taken_by
 from llama_index_aifs._messages import conversation, has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
 from llama_index_aifs._pictures import Sight
@@ -65,7 +65,7 @@ class AIFS(Completions, TypedAnswers):
 
     A call may name another model, as in `llm.chat(messages, model="o3")`: pictures, room, temperature and the other
     settings follow what that one takes. `metadata`, by which LlamaIndex splits texts and chooses agents, tells of the
-    model of the settings.
+    model of the settings; where another one is assigned (`llm.model = "o3"`), what was not chosen follows it.
 
     A block with `path=` is read from this machine and sent, as LlamaIndex does, too: never make one from a text that
     comes from strangers. Addresses are passed on to the service and not fetched here.
@@ -147,6 +147,19 @@ class AIFS(Completions, TypedAnswers):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = model_card(self.model) if name == "model" else None
+        super().__setattr__(name, value)
+        if before is not None:
+            self.__dict__.update(following(model_card(value), before, self.__dict__))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> AIFS:
+        """A copy on the same connections, with other values; window and temperature follow another model."""
+        given = dict(update or {})
+        if "model" in given:
+            given = following(model_card(given["model"]), model_card(self.model), self.__dict__) | given
+        return super().model_copy(update=given, deep=deep)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFS:
         """A copy with settings of its own, on the same connections."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import MediaResource, MetadataMode, Node, NodeWithScore
+from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore
 
 from aifs_vision import Originals
-from llama_index_aifs._held import held_picture
+from llama_index_aifs._held import held_picture, picture_in
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from fsspec import AbstractFileSystem
     from llama_index.core.schema import BaseNode, QueryBundle
@@ -26,6 +26,10 @@ __all__ = ["AttachImages"]
 logger = logging.getLogger("llama_index_aifs")
 
 _SKIPPED = "image_skipped"  # the metadata of a node whose picture is not shown, and why
+_KEPT = (
+    "metadata", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys", "relationships", "embedding",
+    "metadata_template", "metadata_separator", "text_template",
+)  # fmt: skip
 
 
 class AttachImages(BaseNodePostprocessor):
@@ -39,19 +43,21 @@ class AttachImages(BaseNodePostprocessor):
     make it, becomes a `Node` with the same id, text and metadata, and the picture: upright, shrunk to what the model
     sees, in a format it takes; of a PDF, TIFF or video the page or frame that was read. The best-ranked nodes get
     theirs first, and a picture is shown once, with the first of its texts. The bytes live as long as the query:
-    LlamaIndex does not store them.
+    LlamaIndex does not store them. Pictures that nodes have with them, such as the pages that `AIFSVisualRAGRetriever`
+    finds, are prepared and counted as well.
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
-    decided, on the local file system; another one, and one that wraps the local one, follows them by itself. A
-    picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
-    stays out: its node is passed on as text, with the reason as "image_skipped" in its metadata and in the log.
-    Pictures that were given as bytes or URL have no file, and stay out, too.
+    decided, on the local file system. Another one is asked by its own rules; one that wraps the local one is refused,
+    as it would follow links by itself. A picture that is outside, missing, changed since it was read, unreadable, or
+    more than the budget allows stays out: its node is passed on as text, with the reason as "image_skipped" in its
+    metadata and in the log. Pictures that were given as bytes or URL have no file, and stay out, too.
 
     Args:
         roots: the folders below which files may be opened.
         model: the model that is to see the pictures.
-        max_images: pictures a query.
-        max_pixels, max_tokens: of all pictures of a query, as they are sent; None for no such bound.
+        max_images: pictures a query, those that nodes have with them included.
+        max_pixels, max_tokens: of all pictures of a query, as they are sent; None for no such bound. Of a picture at an
+            address nobody here knows the pixels: it counts as one of `max_images`.
         size: "auto", "original", or px of the longer side.
         frames: the setting that videos and animations were read with.
         fs: the fsspec file system that the files are on; None for the local one.
@@ -99,32 +105,48 @@ class AttachImages(BaseNodePostprocessor):
         nodes: list[NodeWithScore],
         query_bundle: QueryBundle | None = None,  # noqa: ARG002 - whatever the question is
     ) -> list[NodeWithScore]:
-        originals = self._originals.of(found.node.metadata for found in nodes)
+        originals = self._originals.of(_known(found.node) for found in nodes)
         return [
             NodeWithScore(node=_attached(found.node, original), score=found.score)
             for found, original in zip(nodes, originals, strict=True)
         ]
 
 
+def _known(node: BaseNode) -> Mapping[str, Any]:
+    """What leads to a node's picture: the metadata of its reading, or the picture that it has with it."""
+    held, place = picture_in(node)
+    if held is None and (place is None or not place.startswith(("http://", "https://"))):
+        return node.metadata
+    if "status" in node.metadata and "image_sha256" in node.metadata:  # then it is known which page of it was read
+        return node.metadata
+    text = held.decode("ascii", "replace") if isinstance(held, bytes) else held
+    url = place if text is None else text if text.startswith("data:") else f"data:;base64,{text}"
+    name = node.metadata.get("filename") or node.metadata.get("source") or node.node_id
+    return {"modality": "image", "image_url": url, "filename": name}
+
+
 def _attached(node: BaseNode, original: Original | None) -> BaseNode:
-    """The node with its picture; as it is where there is none, or where another node has it."""
-    if original is None:
+    """The node with its picture; as it is where there is none; without one where another node has it."""
+    if original is None or (original.image is not None and original.image.url is not None):
         return node
     if original.image is not None:
         return _with(node, original.image)
-    return node if original.skipped is None else _without(node, original.skipped)
+    return _bare(node) if original.skipped is None else _without(_bare(node), original.skipped)
 
 
-def _with(node: BaseNode, image: PreparedImage) -> Node:
-    picture = held_picture(image.data)
-    picture.mimetype = image.mime_type
-    fields: dict[str, Any] = {
-        "id_": node.id_,
-        "text_resource": MediaResource(text=node.get_content(MetadataMode.NONE)),
-        "image_resource": picture,
-    }
-    kept = ("metadata", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys", "relationships")
-    return Node(**fields, **{name: getattr(node, name) for name in kept})
+def _with(node: BaseNode, image: PreparedImage | None) -> Node:
+    fields = {name: getattr(node, name) for name in _KEPT if hasattr(node, name)}
+    if image is not None:
+        fields["image_resource"] = held_picture(image.data)
+        fields["image_resource"].mimetype = image.mime_type
+    return Node(id_=node.id_, text_resource=MediaResource(text=node.get_content(MetadataMode.NONE)), **fields)
+
+
+def _bare(node: BaseNode) -> BaseNode:
+    """The node without the picture that it has with it."""
+    if isinstance(node, ImageNode):
+        return _with(node, None)
+    return node.model_copy(update={"image_resource": None}) if isinstance(node, Node) else node
 
 
 def _without(node: BaseNode, reason: str) -> BaseNode:

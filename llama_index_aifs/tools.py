@@ -35,7 +35,8 @@ class AIFSVisionToolSpec(BaseToolSpec):
     A tool is told a path below `root`, or the name of a picture that the agent's conversation holds: "picture 1" is
     the first one that was shown in it, by whomever. The agents of LlamaIndex give their tools the conversation, also
     in an `AgentWorkflow`; of `ReActAgent` it has no pictures of tools, those of `ImageReActAgent` it has. A tool that
-    is called by itself knows files alone. Nothing else is opened, see `aifs_vision.VisionTools`.
+    is called by itself knows files alone, and all of them the pages that a search has found, by the names that its
+    result gives them. Nothing else is opened, see `aifs_vision.VisionTools`.
 
     The output's content is short; its `raw_output` has the whole, as plain JSON: status, text, data, cost. What goes
     wrong comes back as an output with `is_error` and never ends the run.

@@ -106,3 +106,28 @@ def test_data_are_asked_for_as_the_model_knows_it(server: Emulator) -> None:
         (llm.model, "json_schema"),
     ]
     assert not server.requests
+
+
+@pytest.mark.parametrize("how", ["assigned", "copied"])
+def test_another_model_of_the_settings(server: Emulator, how: str) -> None:
+    """Where the model is assigned, or a copy has another one, what was not chosen follows it; what was stays."""
+
+    def with_model(llm: AIFS, model: str) -> AIFS:
+        if how == "copied":
+            return llm.model_copy(update={"model": model})
+        llm.model = model
+        return llm
+
+    llm = with_model(AIFS(max_tokens=50), "o3")
+    assert llm.metadata == AIFS("o3", max_tokens=50).metadata
+    llm.chat(HELLO)
+    assert sent(server) == {"model": "o3", "max_completion_tokens": 50}
+    llm = with_model(llm, "gpt-4.1")
+    assert llm.metadata == AIFS("gpt-4.1", max_tokens=50).metadata
+    llm.chat(HELLO)
+    assert sent(server) == {"model": "gpt-4.1", "max_tokens": 50, "temperature": 0.1}
+    llm = with_model(AIFS(context_window=9_000, temperature=0.7), "gpt-4.1")
+    assert (llm.metadata.context_window, llm.temperature) == (9_000, 0.7)
+    assert not with_model(AIFS(), "o1-mini").metadata.is_function_calling_model
+    with pytest.raises(ResidencyError):
+        with_model(AIFS(residency="germany"), "gpt-4.1").chat(HELLO)
