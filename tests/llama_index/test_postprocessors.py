@@ -15,7 +15,7 @@ from llama_index.core import StorageContext, VectorStoreIndex, load_index_from_s
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
-from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+from llama_index.core.schema import ImageNode, MetadataMode, NodeWithScore, TextNode
 from PIL import Image, ImageDraw
 
 from aifs_vision import ImageLimits, Limits, SettingsError, image_tokens
@@ -136,6 +136,58 @@ def test_the_budget(budget: dict[str, int], expected: Any, scans: Path) -> None:
     assert sizes(after) == expected
     assert len(reasons(after)) == expected.count(None)
     assert all(f"{name}={most}" in reason for reason in reasons(after) for name, most in budget.items())
+
+
+def page(data: bytes, **metadata: Any) -> NodeWithScore:
+    """The picture of a page as `AIFSVisualRAGRetriever` gives it."""
+    known = {"filename": "a.pdf", "page": 3, "modality": "image", "store": "s", "score": 0.5, **metadata}
+    coded = base64.b64encode(data).decode()
+    return NodeWithScore(
+        node=ImageNode(text="Picture of page 3", image=coded, image_mimetype="image/png", metadata=known)
+    )
+
+
+def test_pictures_that_nodes_have_with_them_count(scans: Path) -> None:
+    """Pages that Visual RAG has found take of the budget, are prepared, and shown once; beyond it they are texts."""
+    large, other = page(saved(corners(3000, 2000))), page(saved(corners(90, 60)))
+    file = found(scans / "a.png")[0]
+    attach = AttachImages(scans, max_images=2, size=300)
+    after = attach.postprocess_nodes([large, large, other, file])
+    assert sizes(after) == [(300, 200), None, (90, 60), None]
+    assert [bool(getattr(node.node, "image", None)) for node in after] == [False] * 4  # in no other form either
+    assert [node.node.id_ for node in after] == [node.node.id_ for node in (large, large, other, file)]
+    assert [node.node.get_content() for node in after[:2]] == ["Picture of page 3"] * 2
+    assert reasons(after) == [f"{scans / 'a.png'}: the pictures before it leave too little of max_images=2"]
+    (over,) = AttachImages(scans, max_pixels=1_000).postprocess_nodes([large])
+    assert "max_pixels=1000" in over.metadata["image_skipped"]
+    assert [type(block) for block in over.node.get_content_blocks(MetadataMode.NONE)] == [TextBlock]
+    assert large.node.image  # type: ignore[attr-defined]
+
+
+def test_pictures_at_addresses_count_as_one(scans: Path) -> None:
+    """An address is passed on as it is, while there is room; what is no picture stays out, and says so."""
+    url = ImageNode(text="words", image_url="https://example.com/a.png")
+    broken = ImageNode(text="words", image=base64.b64encode(b"no picture").decode())
+    nodes = [NodeWithScore(node=broken), NodeWithScore(node=url), found(scans / "a.png")[0]]
+    first, second, third = AttachImages(scans, max_images=1).postprocess_nodes(nodes)
+    assert second.node == url
+    assert not hasattr(first.node, "image")
+    assert "image_skipped" in first.metadata
+    assert "max_images=1" in third.metadata["image_skipped"]
+
+
+def test_templates_of_a_node_stay(scans: Path) -> None:
+    """What the LLM is shown of a node, and how, is the same with a picture as without."""
+    (node,) = found(scans / "a.png")
+    node.node.excluded_llm_metadata_keys = [key for key in node.node.metadata if key not in {"source", "page"}]
+    node.node.metadata_template, node.node.metadata_separator = "{key}={value}", " & "
+    node.node.text_template = "CUSTOM {metadata_str} | {content}"  # type: ignore[attr-defined]
+    (after,) = AttachImages(scans).postprocess_nodes([node])
+    assert picture_of(after) is not None
+    expected = node.node.get_content(MetadataMode.LLM)
+    assert expected.startswith("CUSTOM ")
+    assert " & page=1 | Text 1" in expected
+    assert after.node.get_content(MetadataMode.LLM) == expected
 
 
 def test_a_smaller_picture_may_still_fit(scans: Path) -> None:

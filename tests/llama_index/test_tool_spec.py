@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ NAMES = ["list_images", "caption_image", "read_text", "ask_image", "extract_fiel
 class Script:
     """A model that makes these calls, turn by turn, and then says "done"; what is not about tools it describes."""
 
-    def __init__(self, *turns: dict[str, Any] | str | list[dict[str, Any]]) -> None:
+    def __init__(self, *turns: Any) -> None:
         self.turns = list(turns)
 
     def __call__(self, asked: ChatRequest) -> str | dict[str, Any]:
@@ -46,6 +47,7 @@ class Script:
             return json.dumps(dict.fromkeys(asked.schema["properties"], "12.50"))
         if "tools" in asked.body or "Thought:" in str(asked.texts):
             turn = self.turns.pop(0) if self.turns else "done"
+            turn = turn(asked) if callable(turn) else turn
             return {"tool_calls": turn} if isinstance(turn, list) else turn
         (image,) = asked.images
         assert image.picture is not None
@@ -224,6 +226,31 @@ async def test_pictures_of_the_conversation_have_names(tmp_path: Path) -> None:
     assert fourth.is_error
     named = [line for line in listed.content.splitlines() if line.startswith("picture")]
     assert named == [f"picture {number} (in this conversation)" for number in (1, 2, 3)]
+
+
+def looking(asked: ChatRequest) -> list[dict[str, Any]]:
+    """Calls that look at what the last result has named."""
+    names = re.findall(r"called '([^']+)'", str(asked.texts))
+    return [call("ask_image", number, image=name, question="Who wrote it?") for number, name in enumerate(names, 1)]
+
+
+async def test_pages_that_were_found_can_be_looked_at(tmp_path: Path) -> None:
+    """What a search has found is read by the name that its result gives it, by agents and by tools by themselves."""
+    with Place([call("search_images", 9, query="pump", k=4)], looking) as place:
+        store = AIFSVisualRAGStore("letters", **place.settings)
+        await store.aadd([IMAGES / "letter.png", ("b/letter.png", saved(noise(90, 70)))])
+        tools: list[Any] = place.spec(tmp_path, store=store).to_tool_list()
+        answer: Any = await FunctionAgent(tools=tools, llm=place.llm).run("Who wrote about the pump?")
+        *seen, found = outputs(answer)
+        by_name = {tool.metadata.name: tool for tool in tools}
+        names = [hit["name"] for hit in found.raw_output["hits"] if "name" in hit]
+        alone = [by_name["ask_image"].call(image=name, question="Who wrote it?").content for name in names]
+    assert str(answer) == "done"
+    assert len(seen) == len({*names}) == 2
+    assert sorted(output.content for output in seen) == sorted(alone)
+    assert "1 image of (90, 70)" in alone
+    assert [output.raw_output["source"] for output in seen] == names
+    assert "base64" not in found.content
 
 
 async def test_a_workflow_of_agents_uses_them(tmp_path: Path) -> None:
