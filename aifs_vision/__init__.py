@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from aifs_vision._images import PreparedImage
     from aifs_vision._limits import Limits
     from aifs_vision._originals import Original, Originals
-    from aifs_vision._readings import ModelUse, Reading, Usage
+    from aifs_vision._readings import ModelUse, Reading, ReadingIds, Usage
     from aifs_vision._report import Failure, RunReport
     from aifs_vision._retrieval import hit_content, visual_store
     from aifs_vision._roots import path_named
@@ -132,6 +132,7 @@ __all__ = [
     "RateLimitError",
     "Reading",
     "ReadingCache",
+    "ReadingIds",
     "RequestTooLargeError",
     "ResidencyError",
     "Run",
@@ -183,7 +184,7 @@ _HOMES = {
     "_images": "PreparedImage",
     "_limits": "Limits",
     "_originals": "Original Originals",
-    "_readings": "ModelUse Reading Usage",
+    "_readings": "ModelUse Reading ReadingIds Usage",
     "_report": "Failure RunReport",
     "_retrieval": "hit_content visual_store",
     "_roots": "path_named",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     _Path = tuple[str, ...]
 
-__all__ = ["RESULTS", "STATUSES", "ModelUse", "Reading", "Status", "Usage", "reading_id"]
+__all__ = ["RESULTS", "STATUSES", "ModelUse", "Reading", "ReadingIds", "Status", "Usage", "reading_id"]
 
 Status = Literal["ok", "empty", "truncated", "refused", "filtered", "looped", "invented", "failed", "pending"]
 STATUSES: tuple[Status, ...] = (
@@ -148,6 +148,11 @@ class Reading:
         return reading_id(self.source, self.page, self.task)
 
     @property
+    def twin_id(self) -> str:
+        """The id where another picture has the name of this one: a UUID made of its digest, too."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.id}\n{self.image_sha256}"))
+
+    @property
     def ok(self) -> bool:
         """Whether this is a result: status "ok" or "empty"."""
         return self.status in RESULTS
@@ -264,6 +269,22 @@ def _models(kind: Any) -> Iterator[Any]:
     elif get_origin(kind) in {Annotated, Union, UnionType}:
         for part in get_args(kind):
             yield from _models(part)
+
+
+class ReadingIds:
+    """The ids of the readings of one run, in their order, for an index in which none is to replace another.
+
+    Pictures may share a name, as uploads often do: the first one of a name has `Reading.id`, and others, which are
+    told by their digests, have `Reading.twin_id`. Copies of a picture, and pages of one file, are no others.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, str | None] = {}
+
+    def of(self, reading: Reading) -> str:
+        """The id of the next reading."""
+        first = self._first.setdefault(reading.source, reading.image_sha256)
+        return reading.id if first == reading.image_sha256 else reading.twin_id
 
 
 def reading_id(source: str, page: int, task: str) -> str:

@@ -60,7 +60,6 @@ class Given:
         self._lock = threading.Lock()
         self._expected: deque[_Expected] = deque()
         self._first: dict[str, str] = {}  # of each name the digest of the bytes that had it first
-        self._read: dict[str, str | None] = {}  # the same of readings, of whatever they are
 
     def sources(self, task: Task | None) -> Source | Iterable[Source]:
         """The same; where nothing is read yet, with the bytes kept."""
@@ -71,10 +70,6 @@ class Given:
         if isinstance(self._file, (str, os.PathLike)):
             return self._kept(self._file)  # type: ignore[no-any-return]  # a lone path has rules of its own
         return map(self._kept, (self._file,))  # hashed where the others are, and not on an event loop
-
-    def is_twin(self, reading: Reading) -> bool:
-        """Whether another picture of this loading had the name of this one before."""
-        return self._read.setdefault(reading.source, reading.image_sha256) != reading.image_sha256
 
     def picture_of(self, reading: Reading) -> tuple[MediaResource | None, bool]:
         """The bytes that a reading is of, where they were given as such, and whether others had their name before.

@@ -25,15 +25,14 @@ _OF_A_FAILURE = frozenset({"status", "error", MARK})
 _OWN = _OF_A_MODEL | _OF_A_PICTURE | _OF_A_FAILURE  # the names that readings use, though not every one of them
 
 
-def document(reading: Reading, extra_info: Mapping[str, Any] | None = None, *, twin: bool = False) -> Document:
-    """A reading as a Document, with further metadata; the id of a twin, whose name another picture has, is its own.
+def document(reading: Reading, extra_info: Mapping[str, Any] | None, id_: str) -> Document:
+    """A reading as a Document, with further metadata.
 
     No name is used twice: what `extra_info` has under a name of the reading's is found as "extra_<name>", and a field
     of the data that has a name which is taken as "data_<name>".
     """
     made = _document(reading, reading.content, reading.metadata(), extra_info or {})
-    if twin:
-        made.id_ = _id_of_twin(reading)
+    made.id_ = id_
     return made
 
 
@@ -59,7 +58,7 @@ def pending_document(
     made = _document(image, "", known, extra_info or {})
     made.image_resource = picture
     if twin:
-        made.id_ = _id_of_twin(image)
+        made.id_ = image.twin_id
     return made
 
 
@@ -75,7 +74,7 @@ def node_of(reading: Reading, node: BaseNode, pending: Pending) -> BaseNode:
         return _of_others(reading, node, pending, failed=failed)
     known: dict[str, Any] = {**reading.metadata(), **({MARK: pending.mark} if failed else {})}
     given = {key: value for key, value in node.metadata.items() if key not in _OWN}
-    fields = {"id_": _id_of_twin(reading) if pending.kind == TWIN else reading.id, **_kept(node, known, given, reading)}
+    fields = {"id_": reading.twin_id if pending.kind == TWIN else reading.id, **_kept(node, known, given, reading)}
     if failed:
         picture = getattr(node, "image_resource", None)
         return Document(text_resource=MediaResource(text=""), image_resource=picture, **fields)
@@ -109,11 +108,6 @@ def _kept(
         "excluded_llm_metadata_keys": _hidden(node.excluded_llm_metadata_keys, own),
         "relationships": {NodeRelationship.SOURCE: node.source_node or node.as_related_node_info()},
     }
-
-
-def _id_of_twin(reading: Reading) -> str:
-    """The id of a picture whose name another one has."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{reading.id}\n{reading.image_sha256}"))
 
 
 def _document(reading: Reading, text: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> Document:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field, create_model
 
-from aifs_vision import Limits, Task, Vision
+from aifs_vision import Limits, ReadingIds, Task, Vision
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved
 
@@ -147,6 +147,20 @@ def test_a_text_is_its_own_content() -> None:
     """Without data there are no fields, and the content is the text."""
     reading, _ = read("Some text", "ocr")
     assert (reading.content, reading.fields()) == ("Some text", {})
+
+
+def test_pictures_of_one_name_have_ids_of_their_own() -> None:
+    """In a run the first picture of a name has the usual id, others have one by their bytes, and copies share one."""
+    one, other = saved(corners()), saved(corners(90, 50))
+    uploads = [("a.png", one), ("a.png", other), ("a.png", one), ("b.png", one)]
+    with Emulator(ocr=False) as server:
+        vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits())
+        readings = list(vision.read_many(uploads, "ocr"))
+    ids = ReadingIds()
+    found = [ids.of(reading) for reading in readings]
+    assert found == [readings[0].id, readings[1].twin_id, readings[0].id, readings[3].id]
+    assert len(set(found)) == 3
+    assert readings[0].id == readings[1].id
 
 
 def test_reports_add_up() -> None:
