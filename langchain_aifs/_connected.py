@@ -15,6 +15,7 @@ from aifs_vision import Limits, async_http_client, http_client
 from langchain_aifs._completions import AsyncCompletions, Completions
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._profiles import CataloguedProfile
+from langchain_aifs._responses import check_whole, check_whole_async, know_blocks
 from langchain_aifs._secrecy import PER_CALL, masked, without_credentials
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ class ConnectedChat(BaseChatOpenAI):
         self.openai_api_base, self.openai_api_key = str(cast(Any, self.http_client).base_url), _HELD_BY_TRANSPORT
         cast(Any, BaseChatOpenAI.validate_environment)(self)
         self.client, self.async_client = chat
+        cast(Any, self.http_client).event_hooks = {"response": [check_whole]}
+        cast(Any, self.http_async_client).event_hooks = {"response": [check_whole_async]}
+        know_blocks()
 
     # -- Copies and assignments --------------------------------------------------------------------------------------
 

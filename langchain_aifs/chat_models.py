@@ -10,6 +10,7 @@ from langchain_aifs._counting import message_tokens, pieces, words_tokens
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._profiles import profile_of
 from langchain_aifs._replies import cost_eur, keep_asides, paid_before
+from langchain_aifs._responses import Told, completed, no_json
 from langchain_aifs._secrecy import identified, masked
 from langchain_aifs._seeing import SeeingChat
 from langchain_aifs._sendable import has_pictures, sendable
@@ -79,28 +80,52 @@ class ChatAIFS(SeeingChat):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         with own_errors():
-            return super()._generate(sendable(messages, self._eyes(kwargs)), stop, run_manager, **kwargs)
+            sent = sendable(messages, self._eyes(kwargs))
+            return self._answered(super()._generate(sent, stop, run_manager, **self._asked_for(kwargs)))
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         with own_errors():
-            return await super()._agenerate(await self._sendable(messages, kwargs), stop, run_manager, **kwargs)
+            sent = await self._sendable(messages, kwargs)
+            return self._answered(await super()._agenerate(sent, stop, run_manager, **self._asked_for(kwargs)))
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        ask = self._stream_responses if self.use_responses_api else super()._stream
         with own_errors():
-            yield from ask(sendable(messages, self._eyes(kwargs)), stop, run_manager, **kwargs)
+            sent = sendable(messages, self._eyes(kwargs))
+            if not self.use_responses_api:
+                yield from super()._stream(sent, stop, run_manager, **kwargs)
+                return
+            told = Told(self.model_name, self._address)
+            with no_json(self._address):
+                for chunk in self._stream_responses(sent, stop, run_manager, **self._asked_for(kwargs)):
+                    yield told.add(chunk)
+            told.check()
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        ask = self._astream_responses if self.use_responses_api else super()._astream
         with own_errors():
-            async for chunk in ask(await self._sendable(messages, kwargs), stop, run_manager, **kwargs):
-                yield chunk
+            sent = await self._sendable(messages, kwargs)
+            if not self.use_responses_api:
+                async for chunk in super()._astream(sent, stop, run_manager, **kwargs):
+                    yield chunk
+                return
+            told = Told(self.model_name, self._address)
+            with no_json(self._address):
+                async for chunk in self._astream_responses(sent, stop, run_manager, **self._asked_for(kwargs)):
+                    yield told.add(chunk)
+            told.check()
+
+    def _answered(self, result: ChatResult) -> ChatResult:
+        return completed(result, self.model_name) if self.use_responses_api else result
+
+    def _asked_for(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The options of a call; with a schema for a class, or the SDK would parse, and lose what does not fit."""
+        form = kwargs.get("response_format") if self.use_responses_api else None
+        return kwargs if form is None else {**kwargs, "response_format": response_format_of(form)}
 
     async def _sendable(self, messages: list[BaseMessage], kwargs: Mapping[str, Any]) -> list[BaseMessage]:
         """The messages with their pictures prepared; off the loop, where there are any."""
@@ -114,16 +139,16 @@ class ChatAIFS(SeeingChat):
         if self.queue is True:  # whoever asks for a stream
             payload["stream"] = False
             payload.pop("stream_options", None)
+        card = model_card(payload["model"])
+        if card.max_tokens_field != _ROOMS[0] and payload.get("temperature") != 1:
+            payload.pop("temperature", None)
         if self.use_responses_api:
             return payload
-        card = model_card(payload["model"])
         given = [source[name] for source in (kwargs, payload) for name in _ROOMS if source.get(name) is not None]
         for name in _ROOMS:
             payload.pop(name, None)
         if given:
             payload[card.max_tokens_field] = given[0]
-        if card.max_tokens_field != _ROOMS[0] and payload.get("temperature") != 1:
-            payload.pop("temperature", None)
         if (form := payload.pop("response_format", None)) is not None:
             # Beside the body, or LangChain would have the SDK parse the answer, and lose what does not fit.
             payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": response_format_of(form)}
