@@ -75,7 +75,8 @@ if TYPE_CHECKING:
     from aifs_vision._survey import survey_images
     from aifs_vision._tasks import CAPTION, DESCRIBE, OCR, Task
     from aifs_vision._tokens import image_tokens, text_tokens
-    from aifs_vision._tool_forms import ToolCalls, ToolForm, arguments_are_whole
+    from aifs_vision._tool_calls import ToolCalls, arguments_are_whole
+    from aifs_vision._tool_forms import ToolForm
     from aifs_vision._tools import ToolResult, VisionTools
     from aifs_vision._tracing import OnRequest, SentRequest
     from aifs_vision._typed import DataMismatch, data_of
@@ -197,7 +198,8 @@ _HOMES = {
     "_survey": "survey_images",
     "_tasks": "CAPTION DESCRIBE OCR Task",
     "_tokens": "image_tokens text_tokens",
-    "_tool_forms": "ToolCalls ToolForm arguments_are_whole",
+    "_tool_calls": "ToolCalls arguments_are_whole",
+    "_tool_forms": "ToolForm",
     "_tools": "ToolResult VisionTools",
     "_tracing": "OnRequest SentRequest",
     "_typed": "DataMismatch data_of",
