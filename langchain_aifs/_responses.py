@@ -160,11 +160,17 @@ def know_blocks() -> None:
 
 def _of_message(message: AIMessage) -> list[Any]:
     if isinstance(message.content, str):
-        raise NotImplementedError  # a chat's, of which LangChain makes the best without help
+        return _as_nobodys(message)
     return cast("list[Any]", openai_blocks.translate_content(message))
 
 
 def _of_chunk(chunk: AIMessageChunk) -> list[Any]:
     if isinstance(chunk.content, str):
-        raise NotImplementedError
+        return _as_nobodys(chunk)
     return cast("list[Any]", openai_blocks.translate_content_chunk(chunk))
+
+
+def _as_nobodys(message: AIMessage) -> list[Any]:
+    """What LangChain makes of a message whose provider it does not know; the best for those of chats."""
+    told = {name: value for name, value in message.response_metadata.items() if name != "model_provider"}
+    return message.model_copy(update={"response_metadata": told}).content_blocks
