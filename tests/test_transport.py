@@ -393,16 +393,13 @@ def test_a_stream_that_breaks_is_an_error(server: Emulator) -> None:
 
 def test_leaving_early_forgets_no_connection() -> None:
     """A caller who leaves while the connections of a server that is gone are closed leaves none of them open."""
-    for moment in range(12):
-        with (
-            isolated(),
-            socket.create_server(("127.0.0.1", 0)) as listener,
-            warnings.catch_warnings(record=True) as seen,
-        ):
-            warnings.simplefilter("always")
-            asyncio.run(leave_after(moment * 0.00005, listener))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for moment in range(12):
+            with isolated(), socket.create_server(("127.0.0.1", 0)) as listener:
+                asyncio.run(leave_after(moment * 0.00005, listener))
         gc.collect()
-        assert [str(warning.message) for warning in seen] == []
+    assert [str(warning.message) for warning in seen] == []
 
 
 async def leave_after(seconds: float, listener: socket.socket) -> None:
