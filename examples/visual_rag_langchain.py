@@ -1,7 +1,8 @@
-"""From images to an answer that looks at them: caption and text of each image in Chroma, its pixels for the model.
+"""From images to an answer that looks at them: caption, text and typed fields in Chroma, the pixels for the model.
 
-One process fills a vector store on disk and ends; the next one finds what was read in it, and shows the model the
-pictures that it was read from. Then the same with the service's own vector stores. With `AIFS_API_KEY` set the service
+One process fills a vector store on disk and ends; the next one finds what was read in it, by its words and by the
+value of a field, and shows the model the pictures that it was read from. Then the same with the service's own vector
+stores. With `AIFS_API_KEY` set the service
 answers; without, the emulator on this machine. It needs `pip install langchain-chroma`.
 """
 
@@ -14,16 +15,28 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
+from typing import Any
 
 from chromadb.config import Settings
 from langchain_chroma import Chroma
+from pydantic import BaseModel
 
-from aifs_vision import AIFSError, AIFSVisualRAGStore
+from aifs_vision import AIFSError, AIFSVisualRAGStore, Task
 from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSEmbeddings, AIFSImageLoader, AIFSVisualRAGRetriever, ChatAIFS, attach_images
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Who buys tide clocks, and which colours has the graphic?"
+MOST = 1_000  # EUR
+
+
+class Bill(BaseModel):
+    """What is looked up by its value, and not by words."""
+
+    total: float | None = None
+
+
+FIELDS = Task.extract(Bill)
 
 
 def main() -> None:
@@ -50,17 +63,29 @@ def store_in(folder: str) -> Chroma:
 
 
 def fill(folder: str) -> None:
-    """Reads each image twice, for its caption and for its text: both lead to the picture."""
+    """Reads each image for its caption, its text and its fields: each of them leads to the picture."""
     store = store_in(folder)
-    for task in ("caption", "ocr"):
-        documents = [document for document in AIFSImageLoader(IMAGES, task=task).lazy_load() if document.page_content]
+    for task in ("caption", "ocr", FIELDS):  # up to three Documents of one image, side by side
+        documents = [
+            document
+            for document in AIFSImageLoader(IMAGES, task=task).lazy_load()
+            if says(document.page_content, document.metadata)
+        ]
         store.add_documents(documents)
-        print(f"Process {os.getpid()} stores {len(documents)} Documents of the task {task!r}.")
+        print(f"Process {os.getpid()} stores {len(documents)} Documents of the task {documents[0].metadata['task']!r}.")
+
+
+def says(text: str, metadata: dict[str, Any]) -> bool:
+    """Whether there is anything to index: a text, or a field that is filled, which stands in the metadata as well."""
+    return any(name in metadata for name in Bill.model_fields) if metadata["task"] == FIELDS.name else bool(text)
 
 
 def ask_chroma(folder: str) -> None:
     """What was found as text is answered from the picture."""
-    found = store_in(folder).similarity_search(QUESTION, k=2)
+    store = store_in(folder)
+    for document in store.as_retriever(search_kwargs={"filter": {"total": {"$gt": MOST}}}).invoke("bill"):
+        print(f"More than {MOST} EUR: {Path(document.metadata['source']).name}, {document.metadata['total']}")
+    found = store.similarity_search(QUESTION, k=2)
     print(f"Process {os.getpid()} asks: {QUESTION}")
     for number, document in enumerate(found, start=1):
         name, page, task = (document.metadata[key] for key in ("source", "page", "task"))

@@ -1,7 +1,8 @@
-"""From images to an answer that looks at them: caption and text of each image in Chroma, its pixels for the model.
+"""From images to an answer that looks at them: caption, text and typed fields in Chroma, the pixels for the model.
 
-One process fills a vector store on disk and ends; the next one finds what was read in it, and shows the model the
-pictures that it was read from. Then the same with the service's own vector stores. With `AIFS_API_KEY` set the service
+One process fills a vector store on disk and ends; the next one finds what was read in it, by its words and by the
+value of a field, and shows the model the pictures that it was read from. Then the same with the service's own vector
+stores. With `AIFS_API_KEY` set the service
 answers; without, the emulator on this machine. It needs `pip install llama-index-vector-stores-chroma`.
 """
 
@@ -14,19 +15,32 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
+from typing import Any
 
 import chromadb
 from chromadb.config import Settings
 from llama_index.core import StorageContext, VectorStoreIndex
 from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.vector_stores import FilterOperator, MetadataFilter, MetadataFilters
 from llama_index.vector_stores.chroma import ChromaVectorStore
+from pydantic import BaseModel
 
-from aifs_vision import AIFSError, AIFSVisualRAGStore
+from aifs_vision import AIFSError, AIFSVisualRAGStore, Task
 from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFS, AIFSEmbedding, AIFSImageReader, AIFSVisualRAGRetriever, AttachImages
 
 IMAGES = Path(__file__).parent / "images"
 QUESTION = "Who buys tide clocks, and which colours has the graphic?"
+MOST = 1_000  # EUR
+
+
+class Bill(BaseModel):
+    """What is looked up by its value, and not by words."""
+
+    total: float | None = None
+
+
+FIELDS = Task.extract(Bill)
 
 
 def main() -> None:
@@ -53,17 +67,29 @@ def store_in(folder: str) -> ChromaVectorStore:
 
 
 def fill(folder: str) -> None:
-    """Reads each image twice, for its caption and for its text: both lead to the picture."""
+    """Reads each image for its caption, its text and its fields: each of them leads to the picture."""
     storage = StorageContext.from_defaults(vector_store=store_in(folder))
-    for task in ("caption", "ocr"):
-        documents = [document for document in AIFSImageReader(task=task).load_data(IMAGES) if document.text]
+    for task in ("caption", "ocr", FIELDS):  # up to three Documents of one image, side by side
+        documents = [
+            document
+            for document in AIFSImageReader(task=task).load_data(IMAGES)
+            if says(document.text, document.metadata)
+        ]
         VectorStoreIndex.from_documents(documents, storage_context=storage, embed_model=AIFSEmbedding())
-        print(f"Process {os.getpid()} stores {len(documents)} Documents of the task {task!r}.")
+        print(f"Process {os.getpid()} stores {len(documents)} Documents of the task {documents[0].metadata['task']!r}.")
+
+
+def says(text: str, metadata: dict[str, Any]) -> bool:
+    """Whether there is anything to index: a text, or a field that is filled, which stands in the metadata as well."""
+    return any(name in metadata for name in Bill.model_fields) if metadata["task"] == FIELDS.name else bool(text)
 
 
 def ask_chroma(folder: str) -> None:
     """What was found as text is answered from the picture."""
     index = VectorStoreIndex.from_vector_store(store_in(folder), embed_model=AIFSEmbedding())
+    above = MetadataFilters(filters=[MetadataFilter(key="total", operator=FilterOperator.GT, value=MOST)])
+    for found in index.as_retriever(filters=above).retrieve("bill"):
+        print(f"More than {MOST} EUR: {Path(found.metadata['source']).name}, {found.metadata['total']}")
     engine = RetrieverQueryEngine.from_args(
         index.as_retriever(similarity_top_k=2),
         llm=AIFS(),

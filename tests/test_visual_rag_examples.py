@@ -26,14 +26,15 @@ def run(path: Path, where: Path, **settings: str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_caption_and_text_lead_to_the_picture(path: Path, tmp_path: Path) -> None:
-    """Caption and text of an image are found side by side after a restart, and the answer is from its pixels."""
+    """Caption, text and fields of images stand side by side after a restart, and the answer is from the pixels."""
     done = run(path, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr
     assert "AIFS_API_KEY is not set: the emulator answers" in done.stdout
-    stored = re.findall(r"Process (\d+) stores (\d) Documents of the task '(\w+)'", done.stdout)
+    stored = re.findall(r"Process (\d+) stores (\d) Documents of the task '([\w-]+)'", done.stdout)
     asked = re.findall(r"Process (\d+) asks", done.stdout)
-    assert [(number, task) for _, number, task in stored] == [("7", "caption"), ("6", "ocr")]
+    assert [(number, task) for _, number, task in stored] == [("7", "caption"), ("6", "ocr"), ("2", "extract-Bill")]
+    assert re.findall(r"More than 1000 EUR: (.*)", done.stdout) == ["letter.png, 1681.71"]
     assert {process for process, *_ in stored}.isdisjoint(asked)
     assert re.findall(r"\[\d\] (\S+), page 1: (\w+)", done.stdout) == [("chart.png", "caption"), ("chart.png", "ocr")]
     # Of one picture, measured in what was sent: had no picture come, or two, the emulator would say something else.
