@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision import UnexpectedAnswerError
-from langchain_aifs._tool_calls import told_apart
+from aifs_vision import ToolCalls, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     import httpx
@@ -19,7 +18,7 @@ def whole_answer(response: httpx.Response) -> dict[str, Any]:
     """The JSON object that an answer is, each of its tool calls with an id.
 
     Raises:
-        UnexpectedAnswerError: a success that is something else, or says that there was an error.
+        UnexpectedAnswerError: a success that is something else; one that tells an error, the transport has raised.
     """
     response.raise_for_status()
     try:
@@ -28,15 +27,13 @@ def whole_answer(response: httpx.Response) -> dict[str, Any]:
         raise unexpected(f"No JSON from {asked(response)}", response.text) from error
     if not isinstance(answer, dict):
         raise unexpected(f"No JSON object from {asked(response)}", response.text)
-    if answer.get("error"):
-        raise unexpected(f"HTTP 200 with an error from {asked(response)}", words(answer["error"]))
     messages = [message for _, message in choices_of(answer, "message", response)]
     if not messages or not all(messages):
         raise unexpected(f"An answer without a choice from {asked(response)}", response.text)
     for message in messages:
         message["role"] = message.get("role") or "assistant"  # some hosts take it for granted
         if message.get("tool_calls"):
-            message["tool_calls"] = told_apart(message["tool_calls"])
+            message["tool_calls"] = ToolCalls.of(message["tool_calls"]).calls()
     return answer
 
 

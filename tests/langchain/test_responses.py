@@ -231,6 +231,13 @@ def test_parameters_go_where_this_endpoint_has_them(server: Emulator) -> None:
     assert [request.path for request in server.requests[-2:]] == ["/queue/responses"] * 2
 
 
+def test_the_queue_stands_in_for_it(server: Emulator) -> None:
+    """With queue="auto", what cannot be had at once is asked of the queue, as with chats."""
+    server.fail(404, path="/v2/responses")
+    assert chat(queue="auto").invoke("Hello").text
+    assert [request.path for request in server.requests] == ["/v2/responses", "/queue/responses"]
+
+
 def test_a_name_like_codex_needs_no_responses(server: Emulator) -> None:
     """gpt-5-codex works by chat, and by /responses where that is asked for."""
     assert ChatAIFS(model="gpt-5-codex").invoke("Hello").text
