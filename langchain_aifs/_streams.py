@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision import ToolCalls
 from langchain_aifs._shapes import asked, choices_of, unexpected, words
-from langchain_aifs._tool_calls import ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -91,7 +91,7 @@ class _Events:
         number = choice.get("index")
         choice["delta"] = delta
         if delta.get("tool_calls"):
-            delta["tool_calls"] = self._calls.setdefault(number, ToolCalls()).pieces(delta["tool_calls"])
+            delta["tool_calls"] = self._calls.setdefault(number, ToolCalls()).add(delta["tool_calls"])
         if choice.get("finish_reason") is not None:
             if number in self._finished:
                 choice["finish_reason"] = None
