@@ -103,6 +103,29 @@ def test_from_documents_to_the_right_page(aifs_emulator: Emulator) -> None:
     assert {request.path.split("/")[1] for request in aifs_emulator.requests} == {"v1"}
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "on"),
+    [
+        ("a.pdf", pdf(page(CLOCK), page(FLOAT), width=400), 2),
+        ("a.docx", docx(CLOCK, FLOAT), 2),
+        ("a.pptx", pptx(CLOCK, FLOAT), 2),
+        ("a.html", html(FLOAT), 1),
+    ],
+)
+def test_every_format_is_found_as_text_and_as_picture(
+    store: AIFSVisualRAGStore, name: str, data: bytes, on: int
+) -> None:
+    """The passage and the picture of the page that is asked for come back, the picture ready for a message."""
+    store.add([(name, data), ("other.html", html(FERRY))])
+    text, picture = store.search("What is the float made of?", k=1, k_images=1)
+    assert (text.filename, text.page, text.text) == (name, on, FLOAT)
+    assert (picture.filename, picture.page, picture.modality) == (name, on, "image")
+    assert picture.image_url is not None
+    (prepared,) = prepare_images(picture.image_url, "gpt-4.1")
+    assert prepared.mime_type in {"image/png", "image/jpeg"}
+    assert picture.id in {hit.id for hit in store.search("clock", k=1, k_images=9)}
+
+
 def test_hits_have_the_same_ids_in_every_process(server: Emulator, store: AIFSVisualRAGStore) -> None:
     """An id is made of store, file, page, modality and content, whatever was asked, by whichever process."""
     store.add(("clock.pdf", pdf(page(CLOCK), page(FLOAT), width=400)))

@@ -31,6 +31,7 @@ from aifs_vision.emulator._embeddings import Embedder
 from aifs_vision.emulator._log import LoggedRequest
 from aifs_vision.emulator._response_checks import check_responses, earlier_of
 from aifs_vision.emulator._response_objects import events_of, response_of
+from aifs_vision.emulator._store_checks import check_text
 from aifs_vision.emulator._stores import Stores
 
 if TYPE_CHECKING:
@@ -288,6 +289,7 @@ def _told(whole: dict[str, Any], events: Iterable[bytes] | None, headers: dict[s
 
 def _in_json(endpoint: Callable[[Request, LoggedRequest], Awaitable[Any]]) -> Callable[..., Awaitable[Answer]]:
     async def answered(request: Request, logged: LoggedRequest, _fault: Fault | None) -> Answer:
+        check_text(logged.body)
         return Answer.json(await endpoint(request, logged))
 
     return answered

@@ -1,4 +1,8 @@
-"""What a file of the Visual RAG is and has on its pages: PDF, PPTX, DOCX, HTML and PNG, told by their bytes."""
+"""What a file of the Visual RAG is and has on its pages: PDF, PPTX, DOCX, HTML and PNG, told by their bytes.
+
+Pages of PDF are pictures as PDFium draws them. Pages of PPTX, DOCX and HTML are pictures of their text alone: there is
+nothing here that lays them out, and pictures in them are not read.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from xml.etree import ElementTree as ET
 
 from PIL import Image, UnidentifiedImageError
 
+from aifs_vision.emulator._drawn import drawn
 from aifs_vision.emulator._pages import UnreadablePdfError, pdf_pages
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A page or slide: its number from 1, its text, and its picture where the format has one."""
+    """A page or slide: its number from 1, its text, and its picture; None for one of an Office file without a text."""
 
     number: int
     text: str
@@ -96,6 +101,10 @@ def _png(data: bytes) -> Iterator[Leaf]:
     yield Leaf(number=1, text="", png=data)
 
 
+def _written(number: int, text: str, *, slide: bool = False) -> Leaf:
+    return Leaf(number=number, text=text, png=drawn(text, slide=slide) if text else None)
+
+
 # -- Office ------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +124,7 @@ def _docx(data: bytes) -> Iterator[Leaf]:
         elif element.tag in {f"{_WORD}t", f"{_WORD}tab"}:
             lines[-1] = (page, lines[-1][1] + (element.text or "\t"))
     for number, group in groupby(lines, key=lambda line: line[0]):
-        yield Leaf(number=number, text="\n".join(text for _, text in group if text.strip()))
+        yield _written(number, "\n".join(text for _, text in group if text.strip()))
 
 
 def _pptx(data: bytes) -> Iterator[Leaf]:
@@ -130,7 +139,7 @@ def _pptx(data: bytes) -> Iterator[Leaf]:
                 "".join(run.text or "" for run in paragraph.iter(f"{_DRAWING}t"))
                 for paragraph in slide.iter(f"{_DRAWING}p")
             )
-            yield Leaf(number=number, text="\n".join(filter(str.strip, paragraphs)))
+            yield _written(number, "\n".join(filter(str.strip, paragraphs)), slide=True)
 
 
 def _xml(parts: zipfile.ZipFile, name: str) -> ET.Element:
@@ -182,7 +191,7 @@ def _html(data: bytes) -> Iterator[Leaf]:
     visible.feed(text)
     visible.close()
     lines = (" ".join(line.split()) for line in "".join(visible.text).splitlines())
-    yield Leaf(number=1, text="\n".join(filter(None, lines)))
+    yield _written(1, "\n".join(filter(None, lines)))
 
 
 _READERS = {"PDF": _pdf, "PNG": _png, "DOCX": _docx, "PPTX": _pptx, "HTML": _html}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision._catalogue import model_card
@@ -11,11 +12,23 @@ from aifs_vision.emulator._shelf import Chunking
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check_attaching", "check_page", "check_search", "check_store"]
+__all__ = ["check_attaching", "check_page", "check_search", "check_store", "check_text"]
 
 _VISION_MODEL = "tsi-embedding-colqwen2-2b-v1"
 _LARGEST_CHUNK = 8000  # tokens that the text model sees
 _MOST_HITS, _MOST_LISTED, _LISTED = 100, 100, 20
+
+
+def check_text(body: Any) -> None:
+    r"""Looks whether all texts of a body are such: JSON can have half of a character, as "\ud83d", and UTF-8 cannot.
+
+    Raises:
+        Refused: one of them is none.
+    """
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Refused(400, f"body: Input should be valid Unicode: {error.reason}") from None
 
 
 def check_store(body: Any) -> str:

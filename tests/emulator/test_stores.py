@@ -220,10 +220,8 @@ def test_a_web_page_is_its_visible_text(client: Client) -> None:
 
 
 def test_pictures_of_pages_are_data_uris(client: Client) -> None:
-    """Each page of a PDF, and a PNG, has a picture, which comes as a data URI of a PNG; other formats have none."""
-    store = client.filled(
-        ("a.pdf", pdf("1 0 0 rg 0 0 400 100 re f", page(CLOCK), width=400)), ("b.png", PNG), ("c.docx", docx(FLOAT))
-    )
+    """Each page of a PDF, and a PNG, has a picture, which comes as a data URI of a PNG."""
+    store = client.filled(("a.pdf", pdf("1 0 0 rg 0 0 400 100 re f", page(CLOCK), width=400)), ("b.png", PNG))
     hits = client.search(store, "What did the upkeep of the clock cost?", top_k_images=9)
     assert {(hit["filename"], hit["page_number"]) for hit in hits} == {("a.pdf", 1), ("a.pdf", 2), ("b.png", 1)}
     assert {hit["content"][0]["type"] for hit in hits} == {"base64"}
@@ -232,6 +230,46 @@ def test_pictures_of_pages_are_data_uris(client: Client) -> None:
     red = opened(base64.b64decode(uris["a.pdf", 1].removeprefix("data:image/png;base64,")))
     assert red.getpixel((red.width // 2, red.height // 2)) == (255, 0, 0)
     assert uris["b.png", 1] == "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+WRITTEN = {
+    "a.docx": (docx("Übersicht der Mühlen.", CLOCK, " "), ["Übersicht der Mühlen.", CLOCK]),
+    "a.pptx": (pptx("Übersicht der Mühlen.", CLOCK, " "), ["Übersicht der Mühlen.", CLOCK]),
+    "a.html": (html(f"Übersicht der Mühlen. {CLOCK}"), [f"Übersicht der Mühlen. {CLOCK}"]),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_pages_without_a_layout_are_pictures_of_their_text(reader: Client, name: str) -> None:
+    """Each page of DOCX, PPTX and HTML with a text has a picture in which it can be read, and which says what it is."""
+    data, texts = WRITTEN[name]
+    store = reader.filled((name, data))
+    hits = reader.search(store, "What did the upkeep of the clock cost?", top_k_images=9)
+    assert sorted(hit["page_number"] for hit in hits) == list(range(1, len(texts) + 1))
+    assert hits[0]["page_number"] == len(texts)
+    for hit in hits:
+        picture = png_of(hit)
+        assert "drawn by aifs-emulator from the text" in picture.info["Comment"]
+        assert (picture.width > picture.height) == (name == "a.pptx")
+        above = saved(picture.crop((0, 0, picture.width, 180)))  # less to recognise
+        (read,) = reader.search(reader.filled(("page.png", above)), "?", top_k_texts=9)
+        assert " ".join(read["content"][0]["text"].split()) == texts[hit["page_number"] - 1]
+
+
+def test_a_picture_of_a_long_text_says_that_it_goes_on(reader: Client) -> None:
+    """What has no place on the picture is left out, which its last line says; the text is found as a whole."""
+    lines = [f"line {number}" for number in range(80)]
+    store = reader.filled(("a.html", "<html>{}".format("<p>".join(lines)).encode()))
+    text, hit = reader.search(store, "line", top_k_texts=1, top_k_images=1)
+    assert text["content"][0]["text"].splitlines() == lines
+    below = saved(png_of(hit).crop((0, 1130, 877, 1240)))
+    (read,) = reader.search(reader.filled(("page.png", below)), "?", top_k_texts=9)
+    assert read["content"][0]["text"] == "[The text goes on.]"
+
+
+def png_of(hit: dict[str, Any]) -> Image.Image:
+    """The picture of a hit."""
+    return opened(base64.b64decode(hit["content"][0]["text"].removeprefix("data:image/png;base64,")))
 
 
 def test_a_picture_is_found_by_its_looks(client: Client) -> None:
@@ -364,6 +402,22 @@ def test_requests_that_the_service_does_not_take(client: Client, case: str) -> N
     path, body, status = REFUSED[case]
     answer = client.http.post(path.format(store=f"/vector_stores/{client.store()}"), json=body)
     assert (answer.status_code, bool(answer.json()["detail"])) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("{store}/search", rb'{"query": "half \ud83d", "top_k_texts": 1}'),
+        ("{store}/files", rb'{"file_id": "\udc00"}'),
+        ("/vector_stores", rb'{"name": "\ud83d", "chunking_strategy": {}}'),
+    ],
+)
+def test_half_a_character_is_refused(client: Client, path: str, body: bytes) -> None:
+    """JSON can have half of a character, which no text has: 400, and not an error of the emulator."""
+    headers = {"content-type": "application/json"}
+    url = path.format(store=f"/vector_stores/{client.store()}")
+    answer = client.http.post(url, content=body, headers=headers)
+    assert (answer.status_code, "valid Unicode" in answer.json()["detail"]) == (400, True)
 
 
 def test_ids_and_parameters_that_there_are_not(client: Client) -> None:
