@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from aifs_vision import AIFSVisualRAGStore, NotFoundError, ResidencyError, Setti
 from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSEmbeddings, AIFSVisualRAGRetriever, ChatAIFS, attach_images
 from tests.media import pdf
+from tests.office import docx, html, pptx
 from tests.pictures import corner_names
 
 if TYPE_CHECKING:
@@ -105,6 +107,41 @@ def test_sync_and_async_are_alike(store: AIFSVisualRAGStore) -> None:
 
     assert [asyncio.run(several()) for _ in range(2)] == [[expected] * 5] * 2
     assert retriever.batch(["the ferry"] * 2) == [expected] * 2
+
+
+class NoThreads(ThreadPoolExecutor):
+    """The threads of an event loop that has none: whoever wants one gets an error."""
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        """Refuses whatever is to be done in a thread."""
+        raise AssertionError("a thread of the caller's loop is wanted")
+
+
+def test_asynchronous_calls_take_no_thread(store: AIFSVisualRAGStore) -> None:
+    """`ainvoke` is awaited and no synchronous call in a thread, so that any number of them can be under way."""
+    retriever = AIFSVisualRAGRetriever(store, k_images=1)
+
+    async def without_threads() -> list[list[Document]]:
+        asyncio.get_running_loop().set_default_executor(NoThreads())
+        return list(await asyncio.gather(*(retriever.ainvoke("the ferry") for _ in range(3))))
+
+    assert asyncio.run(without_threads()) == [retriever.invoke("the ferry")] * 3
+
+
+def test_pictures_of_pages_of_every_format(store: AIFSVisualRAGStore) -> None:
+    """Pages of DOCX, PPTX and HTML are found as pictures, too, with file name and page, and can be shown to a model."""
+    store.add(
+        [("a.docx", docx("gulls", FLOAT)), ("b.pptx", pptx("gulls", FLOAT)), ("c.html", html(f"{FLOAT} Really."))]
+    )
+    found = AIFSVisualRAGRetriever(store, k=0, k_images=4).invoke("What is the float made of?")
+    assert {(document.metadata["filename"], document.metadata["page"]) for document in found} == {
+        ("harbour.pdf", 2),
+        ("a.docx", 2),
+        ("b.pptx", 2),
+        ("c.html", 1),
+    }
+    message = attach_images(found, "What is the float made of?")
+    assert [block["type"] for block in message.content_blocks].count("image") == 4
 
 
 def test_only_what_is_set_is_asked_for(server: Emulator, store: AIFSVisualRAGStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from aifs_vision import AIFSVisualRAGStore, Limits, NotFoundError, ResidencyErro
 from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFS, AIFSVisualRAGRetriever, AttachImages
 from tests.media import pdf
+from tests.office import docx, html, pptx
 from tests.pictures import corner_names, opened
 
 if TYPE_CHECKING:
@@ -92,6 +94,42 @@ def test_sync_and_async_are_alike(store: AIFSVisualRAGStore) -> None:
         return [told(found) for found in await asyncio.gather(*(retriever.aretrieve("the ferry") for _ in range(5)))]
 
     assert [asyncio.run(several()) for _ in range(2)] == [[expected] * 5] * 2
+
+
+class NoThreads(ThreadPoolExecutor):
+    """The threads of an event loop that has none: whoever wants one gets an error."""
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        """Refuses whatever is to be done in a thread."""
+        raise AssertionError("a thread of the caller's loop is wanted")
+
+
+def test_asynchronous_calls_take_no_thread(store: AIFSVisualRAGStore) -> None:
+    """`aretrieve` is awaited and no synchronous call in a thread, so that any number of them can be under way."""
+    retriever = AIFSVisualRAGRetriever(store, k_images=1)
+
+    async def without_threads() -> list[Any]:
+        asyncio.get_running_loop().set_default_executor(NoThreads())
+        return [told(found) for found in await asyncio.gather(*(retriever.aretrieve("the ferry") for _ in range(3)))]
+
+    assert asyncio.run(without_threads()) == [told(retriever.retrieve("the ferry"))] * 3
+
+
+def test_pictures_of_pages_of_every_format(store: AIFSVisualRAGStore) -> None:
+    """Pages of DOCX, PPTX and HTML are found as pictures, too, with file name and page, and can be shown to a model."""
+    store.add(
+        [("a.docx", docx("gulls", FLOAT)), ("b.pptx", pptx("gulls", FLOAT)), ("c.html", html(f"{FLOAT} Really."))]
+    )
+    found = AIFSVisualRAGRetriever(store, k=0, k_images=4).retrieve("What is the float made of?")
+    assert {(node.metadata["filename"], node.metadata["page"]) for node in found} == {
+        ("harbour.pdf", 2),
+        ("a.docx", 2),
+        ("b.pptx", 2),
+        ("c.html", 1),
+    }
+    for node in found:
+        assert isinstance(node.node, ImageNode)
+        assert opened(node.node.resolve_image().getvalue()).width > 400  # type: ignore[union-attr]
 
 
 def test_a_search_does_not_block_the_loop(store: AIFSVisualRAGStore, server: Emulator) -> None:
@@ -214,11 +252,14 @@ def test_an_answer_from_the_picture_of_a_page(calls: str, looking: Emulator) -> 
 
 
 def test_beside_pictures_of_ones_own(looking: Emulator, tmp_path: Path) -> None:
-    """`AttachImages` lets pictures of hits pass, so that one engine can have both."""
+    """`AttachImages` keeps the pictures of hits, their texts and metadata, so that one engine can have both."""
     assert looking.base_url
     found = AIFSVisualRAGRetriever("flags", k=0, k_images=2).retrieve("a picture")
     after = AttachImages(tmp_path).postprocess_nodes(found)
-    assert told(after) == told(found)
+    for one, other in zip(found, after, strict=True):
+        assert (other.node_id, other.score, other.metadata) == (one.node_id, one.score, one.metadata)
+        for mode in (MetadataMode.NONE, MetadataMode.LLM):
+            assert other.node.get_content(mode) == one.node.get_content(mode)
     blocks = [block for node in after for block in node.node.get_content_blocks(MetadataMode.NONE)]
     images: Any = [block.resolve_image() for block in blocks if isinstance(block, ImageBlock)]
     assert {corner_names(opened(image.read()))[0] for image in images} == {"red", "blue"}
