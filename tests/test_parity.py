@@ -106,6 +106,18 @@ def test_the_same_formats(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_uploads_of_one_name_have_the_same_ids() -> None:
+    """Different pictures under one name are two Documents in both frameworks, with the same ids."""
+    uploads: list[Any] = [("a.png", saved(corners())), ("a.png", saved(corners(90, 50))), ("a.png", saved(corners()))]
+    loader = AIFSImageLoader(uploads, task="ocr")
+    chain = of_chain(loader.load())
+    assert of_index(AIFSImageReader(task="ocr").load_data(uploads)) == chain
+    assert of_chain(asyncio.run(loader.aload())) == chain
+    first, second, copy = (id_ for id_, _, _ in chain)
+    assert first == copy != second
+
+
+@pytest.mark.usefixtures("environment")
 def test_the_same_mistakes_give_the_same_errors(tmp_path: Path) -> None:
     """What cannot be read is the same error, word for word, in both frameworks, with a model or without."""
     (tmp_path / "a.png").write_bytes(saved(corners())[:30])
