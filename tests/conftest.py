@@ -55,6 +55,8 @@ if not (LANGCHAIN and EMULATOR):
     collect_ignore_glob.append("langchain/*")
 if not (LLAMA_INDEX and EMULATOR):
     collect_ignore_glob.append("llama_index/*")
+if not (LANGCHAIN and LLAMA_INDEX and EMULATOR and _installed("langchain_community")):
+    collect_ignore_glob.append("test_retrieval_benchmark.py")
 if not _installed("langchain_community"):
     collect_ignore_glob += ["langchain/test_parsers.py", "langchain/test_pdf_loaders.py"]
 elif not _installed("pymupdf") or version("langchain-community") == "0.4.1":  # 0.4.1 loses the pictures of PDF files
