@@ -1,9 +1,9 @@
 """From images to an answer that looks at them: caption, text and typed fields in Chroma, the pixels for the model.
 
-One process fills a vector store on disk and ends; the next one finds what was read in it, by its words and by the
-value of a field, and shows the model the pictures that it was read from. Then the same with the service's own vector
-stores. With `AIFS_API_KEY` set the service
-answers; without, the emulator on this machine. It needs `pip install llama-index-vector-stores-chroma`.
+One process fills a vector store on disk and ends; the next one finds what was read in it, by its words and by the value
+of a field, and shows the model the pictures that it was read from. Then the same with the service's own vector stores.
+With `AIFS_API_KEY` set the service answers; without, the emulator on this machine. It needs `pip install llama-index-
+vector-stores-chroma`.
 """
 
 from __future__ import annotations
