@@ -55,7 +55,8 @@ class Originals:
 
     A text's picture is found by the metadata of its reading (`source`, `page`, `image_sha256`): of a PDF, TIFF or
     video the page or frame that was read, upright, shrunk to what the model sees, in a format it takes. The picture
-    of a page that Visual RAG has found comes with its hit, as `image_url` in the metadata, and needs no file.
+    of a page that Visual RAG has found comes with its hit, as `image_url` in the metadata, and needs no file. In place
+    of metadata the path of a picture may stand, which is shown as it is now; of several pages the first.
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
     decided. A picture that is outside, missing, changed since it was read, unreadable, or more than the budget allows
@@ -99,7 +100,7 @@ class Originals:
         prepare_images("https://127.0.0.1/", self._card, **self._how)  # nor does this: URLs are passed on
         self._roots = None if roots is None else Roots(roots, fs, image_limits or ImageLimits())
 
-    def of(self, found: Iterable[Mapping[str, Any]]) -> list[Original | None]:
+    def of(self, found: Iterable[Mapping[str, Any] | str]) -> list[Original | None]:
         """For the metadata of each text, best first, its picture; None for a text that was read from none.
 
         Blocks while it reads and decodes.
@@ -110,8 +111,11 @@ class Originals:
         search = _Search(self._budget, self._card)
         return [self._original(position, metadata, search) for position, metadata in enumerate(found)]
 
-    def _original(self, position: int, metadata: Mapping[str, Any], search: _Search) -> Original | None:
+    def _original(self, position: int, metadata: Mapping[str, Any] | str, search: _Search) -> Original | None:
         """The picture of one text."""
+        if isinstance(metadata, str):
+            path = metadata
+            return search.once(position, path, path, lambda: self._page(path, 1, self._bytes(path)))
         if metadata.get("modality") == "image" and isinstance(url := metadata.get(_HIT), str):
             name, digest = str(metadata.get("filename")), hashlib.sha256(url.encode()).hexdigest()
             return search.once(position, name, digest, lambda: self._hit(name, url))
@@ -139,11 +143,17 @@ class Originals:
             ImageError: it is not there any more, or may not be opened.
             SettingsError: there are no roots.
         """
-        if self._roots is None:
-            raise no_roots(None)
-        data = self._roots.read(source)
+        data = self._bytes(source)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ImageError(source, "has changed since it was read; read it again, and index what is read")
+        return self._page(source, page, data)
+
+    def _bytes(self, path: str) -> bytes:
+        if self._roots is None:
+            raise no_roots(None)
+        return self._roots.read(path)
+
+    def _page(self, source: str, page: int, data: bytes) -> PreparedImage:
         (image,) = prepare_images(SourcePages(source=(source, data), pages=(page,)), self._card, **self._how)
         return image
 

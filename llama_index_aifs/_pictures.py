@@ -43,6 +43,7 @@ _WRITTEN = ("text/", "application/json", "application/xml")  # documents that ar
 _UNTITLED = "input_document"  # LlamaIndex's own
 _TRACED = "urn:aifs-picture:"
 _SHOWN = 80  # characters of an address that an error shows
+_ROUGHLY = 2125  # tokens; LlamaIndex's own guess of any picture
 
 
 class Picture(ImageBlock):
@@ -80,6 +81,14 @@ class Picture(ImageBlock):
     def is_whole(self) -> bool:
         """Whether it can be sent; one that was made of a trace again cannot."""
         return self._sent is not None
+
+    async def aestimate_tokens(self, *args: Any, **kwargs: Any) -> int:  # noqa: ARG002 - LlamaIndex's signature
+        """LlamaIndex's guess; it would fetch what is at an address to see whether there is anything."""
+        return _ROUGHLY
+
+    def inline_url(self) -> str:
+        """What prompts are filled with: the address as it is, or the data; LlamaIndex would fetch what is there."""
+        return str(self.url) if self._sent is None else self._sent.image_url
 
     def part(self) -> dict[str, Any]:
         """The content part of a request."""

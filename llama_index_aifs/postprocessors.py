@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.base.llms.types import ImageBlock
+from llama_index.core.bridge.pydantic import AnyUrl, PrivateAttr, ValidationError
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore
 
 from aifs_vision import Originals
 from llama_index_aifs._held import held_picture, picture_in
+from llama_index_aifs._pictures import Picture
 
 if TYPE_CHECKING:
     import os
@@ -26,6 +28,10 @@ __all__ = ["AttachImages"]
 logger = logging.getLogger("llama_index_aifs")
 
 _SKIPPED = "image_skipped"  # the metadata of a node whose picture is not shown, and why
+_MEDIA = ("image_resource", "video_resource", "audio_resource")
+_NOT_LED_TO = "its metadata lead to no picture"
+_NO_ADDRESS = "the address of its picture is none"
+_NO_PICTURE = "a recording is none; a video's frames are pictures once AIFSImageReader or ImageToText has read it"
 _KEPT = (
     "metadata", "excluded_embed_metadata_keys", "excluded_llm_metadata_keys", "relationships", "embedding",
     "metadata_template", "metadata_separator", "text_template",
@@ -44,7 +50,9 @@ class AttachImages(BaseNodePostprocessor):
     sees, in a format it takes; of a PDF, TIFF or video the page or frame that was read. The best-ranked nodes get
     theirs first, and a picture is shown once, with the first of its texts. The bytes live as long as the query:
     LlamaIndex does not store them. Pictures that nodes have with them, such as the pages that `AIFSVisualRAGRetriever`
-    finds, are prepared and counted as well.
+    finds, are prepared and counted as well; where such a node names a file, it is opened below `roots` alone, and of
+    several pages the first is shown. An address is passed on to the service, and not fetched here. Videos and
+    recordings in nodes are left out.
 
     Only files below `roots` are opened, whatever the metadata say; symbolic links are followed before that is
     decided, on the local file system. Another one is asked by its own rules; one that wraps the local one is refused,
@@ -112,41 +120,64 @@ class AttachImages(BaseNodePostprocessor):
         ]
 
 
-def _known(node: BaseNode) -> Mapping[str, Any]:
-    """What leads to a node's picture: the metadata of its reading, or the picture that it has with it."""
+class _Addressed(Node):
+    """A node whose picture is at an address, which is passed on without being looked at here."""
+
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[Any]:
+        """Its blocks; what the address of an ImageBlock leads to LlamaIndex fetches, for prompts and for a count."""
+        blocks = super().get_content_blocks(metadata_mode)
+        return [Picture(url=block.url) if isinstance(block, ImageBlock) else block for block in blocks]
+
+
+def _known(node: BaseNode) -> Mapping[str, Any] | str:
+    """What leads to a node's picture: the metadata of its reading, the picture that it has with it, or its path."""
     held, place = picture_in(node)
-    if held is None and (place is None or not place.startswith(("http://", "https://"))):
-        return node.metadata
-    if "status" in node.metadata and "image_sha256" in node.metadata:  # then it is known which page of it was read
-        return node.metadata
+    if (held is None and place is None) or _is_of_reading(node.metadata):
+        return node.metadata  # of a reading it is known which page it was read from, and whether that has changed
+    if held is None and not str(place).startswith(("http://", "https://")):
+        return str(place)
     text = held.decode("ascii", "replace") if isinstance(held, bytes) else held
     url = place if text is None else text if text.startswith("data:") else f"data:;base64,{text}"
     name = node.metadata.get("filename") or node.metadata.get("source") or node.node_id
     return {"modality": "image", "image_url": url, "filename": name}
 
 
+def _is_of_reading(metadata: Mapping[str, Any]) -> bool:
+    named = (("status", str), ("source", str), ("image_sha256", str), ("page", (int, float)))
+    return all(isinstance(metadata.get(name), kind) for name, kind in named)
+
+
 def _attached(node: BaseNode, original: Original | None) -> BaseNode:
-    """The node with its picture; as it is where there is none; without one where another node has it."""
-    if original is None or (original.image is not None and original.image.url is not None):
-        return node
-    if original.image is not None:
-        return _with(node, original.image)
-    return _bare(node) if original.skipped is None else _without(_bare(node), original.skipped)
+    """The node with its picture; without one where another node has it, or none may be shown."""
+    bare, left = _bare(node)
+    skipped = left if original is None else original.skipped
+    if original is not None and original.image is not None:
+        try:
+            return _with(node, original.image)
+        except ValidationError:
+            skipped = f"{node.node_id}: {_NO_ADDRESS}"
+    return bare if skipped is None else _without(bare, skipped)
 
 
 def _with(node: BaseNode, image: PreparedImage | None) -> Node:
-    fields = {name: getattr(node, name) for name in _KEPT if hasattr(node, name)}
-    if image is not None:
+    fields: dict[str, Any] = {name: getattr(node, name) for name in _KEPT if hasattr(node, name)}
+    kind = Node
+    if image is not None and image.url is not None:
+        kind, fields["image_resource"] = _Addressed, MediaResource(url=AnyUrl(image.url))
+    elif image is not None:
         fields["image_resource"] = held_picture(image.data)
         fields["image_resource"].mimetype = image.mime_type
-    return Node(id_=node.id_, text_resource=MediaResource(text=node.get_content(MetadataMode.NONE)), **fields)
+    return kind(id_=node.id_, text_resource=MediaResource(text=node.get_content(MetadataMode.NONE)), **fields)
 
 
-def _bare(node: BaseNode) -> BaseNode:
-    """The node without the picture that it has with it."""
+def _bare(node: BaseNode) -> tuple[BaseNode, str | None]:
+    """The node without what it has with it besides its text, and the reason where that is no picture of its own."""
     if isinstance(node, ImageNode):
-        return _with(node, None)
-    return node.model_copy(update={"image_resource": None}) if isinstance(node, Node) else node
+        return _with(node, None), f"{node.node_id}: {_NOT_LED_TO}"
+    if not isinstance(node, Node) or not any(getattr(node, name) for name in _MEDIA):
+        return node, None
+    reason = _NOT_LED_TO if node.image_resource else _NO_PICTURE
+    return node.model_copy(update=dict.fromkeys(_MEDIA)), f"{node.node_id}: {reason}"
 
 
 def _without(node: BaseNode, reason: str) -> BaseNode:

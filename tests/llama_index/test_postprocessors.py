@@ -170,7 +170,10 @@ def test_pictures_at_addresses_count_as_one(scans: Path) -> None:
     broken = ImageNode(text="words", image=base64.b64encode(b"no picture").decode())
     nodes = [NodeWithScore(node=broken), NodeWithScore(node=url), found(scans / "a.png")[0]]
     first, second, third = AttachImages(scans, max_images=1).postprocess_nodes(nodes)
-    assert second.node == url
+    text, image = second.node.get_content_blocks(MetadataMode.NONE)
+    assert isinstance(text, TextBlock)
+    assert isinstance(image, ImageBlock)
+    assert (text.text, str(image.url)) == ("words", url.image_url)
     assert not hasattr(first.node, "image")
     assert "image_skipped" in first.metadata
     assert "max_images=1" in third.metadata["image_skipped"]
