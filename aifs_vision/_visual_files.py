@@ -118,6 +118,8 @@ def document(source: Source, limits: ImageLimits) -> Document:
         TypeError: a source of a type that is none of `Source`.
     """
     name = name_of(source)
+    if source == "":
+        raise ImageNotFoundError("''", "an empty path. Give that of a file or folder; the current folder is '.'.")
     if isinstance(source, str) and source[:5].lower() != "data:" and has_scheme(source):
         raise _not_taken(name, "an address, which is not fetched here: download it, and give the path or the bytes;")
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, tuple)) and not hasattr(source, "read"):

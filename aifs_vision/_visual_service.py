@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from aifs_vision._api_errors import NotFoundError, UnexpectedAnswerError
+from aifs_vision._api_errors import BadRequestError, NotFoundError, UnexpectedAnswerError
 from aifs_vision._exchange import bare, connection_error, headers_of, refusal
 from aifs_vision._limits import Cost
 from aifs_vision._transport import Call, line_of, send
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["VisualService", "quoted", "visual_rag_of"]
 
 _LISTED = 100  # entries of a list that are asked for at once
+_BEGINNINGS = 5  # of a list whose entries others delete while it is read
 _SHOWN = 200  # characters of an answer that is not what was promised
 
 
@@ -73,9 +74,16 @@ class VisualService:
     async def listed(self, path: str) -> list[dict[str, Any]]:
         """All entries of a list, page by page, each with an `id`."""
         entries: dict[str, dict[str, Any]] = {}
-        after = ""
+        after, left = "", _BEGINNINGS
         while True:
-            answer, _ = await self._ask("GET", f"{path}?limit={_LISTED}{after}")
+            try:
+                answer, _ = await self._ask("GET", f"{path}?limit={_LISTED}{after}")
+            except (BadRequestError, NotFoundError):
+                left -= 1
+                if not after or not left:
+                    raise
+                entries, after = {}, ""  # the entry to go on after is gone meanwhile
+                continue
             found = _checked(answer, path, "data")["data"]
             if not isinstance(found, list):
                 raise _unexpected(answer, path)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aifs_vision import AIFSVisualRAGStore, APITimeoutError, ServiceError, UnexpectedAnswerError
+from aifs_vision import AIFSVisualRAGStore, APIError, APITimeoutError, ServiceError, UnexpectedAnswerError
 from aifs_vision.testing import virtual_time
 from tests.office import html
 
@@ -115,6 +115,36 @@ def test_a_failure_of_the_service_is_its_own() -> None:
         pytest.raises(ServiceError, match=r"could not ingest 'a\.html': out of memory"),
     ):
         slow().add(("a.html", CLOCK))
+
+
+# -- Lists ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lost", "status"), [(3, 400), (1, 404), (99, 400)])
+def test_a_list_is_begun_anew_where_its_place_is_lost(lost: int, status: int) -> None:
+    """Others may delete the file after which the next part begins; who meets that again and again is told."""
+    parts: list[int] = []
+
+    async def service(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params
+        if request.url.path == "/v1/vector_stores":
+            return httpx.Response(200, json={"data": [{"id": "vs", "name": "slow"}]})
+        if request.url.path == "/v1/files":
+            return httpx.Response(200, json={"data": []})
+        parts.append(1)
+        if "after" not in asked:
+            first = {"id": f"f{len(parts)}", "status": "completed"}
+            return httpx.Response(200, json={"data": [first], "has_more": True})
+        if len(parts) <= 2 * lost:
+            return httpx.Response(status, json={"detail": "query.after: there is no such file"})
+        return httpx.Response(200, json={"data": [{"id": "last", "status": "completed"}]})
+
+    with virtual_time(service):
+        if lost == 99:
+            with pytest.raises(APIError, match="there is no such file"):
+                slow().files()
+        else:
+            assert [file.id for file in slow().files()] == [f"f{2 * lost + 1}", "last"]
 
 
 # -- Answers -----------------------------------------------------------------------------------------------
