@@ -5,11 +5,10 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.agent.react.formatter import ReActChatFormatter
 from llama_index.core.agent.react.types import BaseReasoningStep, ObservationReasoningStep, ResponseReasoningStep
 from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.base.llms.types import ChatMessage, ContentBlock, MessageRole, TextBlock
-from llama_index.core.bridge.pydantic import Field, PrivateAttr, model_validator
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.workflow import Workflow
 
 from llama_index_aifs._pictures import flattened, is_media
@@ -17,9 +16,11 @@ from llama_index_aifs._pictures import flattened, is_media
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llama_index.core.agent.react.formatter import ReActChatFormatter
+    from llama_index.core.agent.workflow.agent_context import AgentContext
     from llama_index.core.agent.workflow.workflow_events import AgentOutput, ToolCallResult
     from llama_index.core.memory import BaseMemory
-    from llama_index.core.tools import BaseTool
+    from llama_index.core.tools import AsyncBaseTool, BaseTool
     from llama_index.core.workflow import Context
 
 __all__ = ["ImageReActAgent"]
@@ -33,17 +34,11 @@ class Observation(ObservationReasoningStep):
     pictures: list[ContentBlock] = Field(default_factory=list)
 
 
-class PictureFormatter(ReActChatFormatter):
-    """Another formatter, whose messages have the pictures of the observations that they tell of."""
+class _Showing:
+    """A formatter whose messages have the pictures of the observations that they tell of."""
 
-    _formatter: ReActChatFormatter = PrivateAttr()
-
-    @classmethod
-    def around(cls, formatter: ReActChatFormatter) -> PictureFormatter:
-        """A formatter that formats like this one; its header and context may be changed, as agents do."""
-        made = cls(**{name: getattr(formatter, name) for name in ReActChatFormatter.model_fields})
-        made._formatter = formatter
-        return made
+    def __init__(self, formatter: ReActChatFormatter) -> None:
+        self._formatter = formatter
 
     def format(
         self,
@@ -51,18 +46,44 @@ class PictureFormatter(ReActChatFormatter):
         chat_history: list[ChatMessage],
         current_reasoning: list[BaseReasoningStep] | None = None,
     ) -> list[ChatMessage]:
-        """The messages, each picture in that of its observation."""
+        """The messages of the formatter, each picture in that of its observation."""
         steps = current_reasoning or []
-        settings = {name: getattr(self, name) for name in ReActChatFormatter.model_fields}
-        messages = self._formatter.model_copy(update=settings).format(tools, chat_history, steps)
-        end = len(messages)
-        for step in reversed(steps):
+        messages = list(self._formatter.format(tools, chat_history, steps))
+        for step, place in zip(steps, _places(messages, chat_history, steps), strict=True):
             if isinstance(step, Observation) and step.pictures:
-                told = (at for at in reversed(range(end)) if step.observation in (messages[at].content or ""))
-                end = next(told, len(messages) - 1)  # whoever leaves the text out sees the picture all the same
-                shown = [*messages[end].blocks, *step.pictures]
-                messages[end] = messages[end].model_copy(update={"blocks": shown})
+                shown = [*messages[place].blocks, *step.pictures]
+                messages[place] = messages[place].model_copy(update={"blocks": shown})
         return messages
+
+
+def _places(
+    messages: Sequence[ChatMessage], history: Sequence[ChatMessage], steps: Sequence[BaseReasoningStep]
+) -> Sequence[int]:
+    """Of each step the position of the message that tells of it, or else of one at which it is seen all the same.
+
+    LlamaIndex's own formatter ends with a message for each step. Of another one the texts tell, as far as it has kept
+    them: looked for from the end, as a later one may quote them, and not in what was said before.
+    """
+    own = range(len(messages) - len(steps), len(messages))
+    if own.start >= 0 and all(_tells(messages[at], step) for at, step in zip(own, steps, strict=True)):
+        return own
+    left = [at for at, message in enumerate(messages) if not any(message is said for said in history)]
+    places: list[int] = []
+    for step in reversed(steps):
+        place = next((at for at in reversed(left) if _text_of(step) and _tells(messages[at], step)), None)
+        if place is not None:
+            left = [at for at in left if at < place] or [place]  # steps may share a message
+        places.append(len(messages) - 1 if place is None else place)
+    return places[::-1]
+
+
+def _tells(message: ChatMessage, step: BaseReasoningStep) -> bool:
+    return _text_of(step) in (message.content or "")
+
+
+def _text_of(step: BaseReasoningStep) -> str:
+    """What a message of an observation has in it; thoughts may be worded anyhow."""
+    return step.observation.strip() if isinstance(step, ObservationReasoningStep) else ""
 
 
 class ImageReActAgent(ReActAgent):
@@ -87,11 +108,12 @@ class ImageReActAgent(ReActAgent):
             raise TypeError(f"ImageReActAgent() got unexpected keyword arguments: {', '.join(unknown)}")
         super().__init__(*args, **kwargs)
 
-    @model_validator(mode="after")
-    def _see(self) -> ImageReActAgent:
-        if not isinstance(self.formatter, PictureFormatter):
-            self.formatter = PictureFormatter.around(self.formatter)
-        return self
+    async def take_step(
+        self, ctx: AgentContext, llm_input: list[ChatMessage], tools: Sequence[AsyncBaseTool], memory: BaseMemory
+    ) -> AgentOutput:
+        """One step; whichever formatter the agent has by now, the model is shown the pictures."""
+        seeing = self.model_copy(update={"formatter": _Showing(self.formatter)})
+        return await super(ImageReActAgent, seeing).take_step(ctx, llm_input, tools, memory)
 
     async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
         """Adds the results to what the model is told, with their pictures."""

@@ -12,6 +12,7 @@ from llama_index.core.utils import resolve_binary
 
 from aifs_vision import ImageError, ImageFormatError, Vision, VisionTools
 from llama_index_aifs._pictures import Picture, Sight, flattened
+from llama_index_aifs.agents import Observation
 
 if TYPE_CHECKING:
     import os
@@ -148,12 +149,15 @@ class _VisionTool(FunctionTool):
 
 
 async def _conversation(ctx: Any) -> list[ChatMessage]:
-    """The messages of an agent's memory, and those of the run so far."""
+    """The messages of an agent's memory, and those of the run so far, under whatever keys its agents keep them."""
     memory = await ctx.store.get("memory", default=None)
+    state = await ctx.store.get_state()
+    values = state.values() if hasattr(state, "values") else vars(state).values()  # of a model of somebody's own
+    lists = [value for value in values if isinstance(value, list)]
+    said = [step for steps in lists for step in steps if isinstance(step, ChatMessage)]
+    observed = [step.pictures for steps in lists for step in steps if isinstance(step, Observation)]
     kept = [] if memory is None else await memory.aget_all()
-    steps = await ctx.store.get("current_reasoning", default=[])  # of ReAct agents
-    observed = [ChatMessage(blocks=step.pictures) for step in steps if getattr(step, "pictures", None)]
-    return [*kept, *await ctx.store.get("scratchpad", default=[]), *observed]
+    return [*kept, *said, *(ChatMessage(blocks=pictures) for pictures in observed)]
 
 
 def _pictures(messages: Sequence[ChatMessage], wanted: object, sight: Sight) -> Iterator[tuple[str, bytes | str]]:

@@ -9,6 +9,7 @@ from llama_index.core.agent.react.formatter import ReActChatFormatter
 from llama_index.core.agent.workflow import AgentWorkflow, ReActAgent
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.memory import ChatMemoryBuffer, Memory
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context, JsonSerializer
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -70,6 +71,55 @@ async def test_the_pictures_of_tools_are_seen(*, streaming: bool) -> None:
     assert content(north)[0]["text"].startswith("Observation: north")
     assert content(gas) == [{"type": "text", "text": "Observation: gas: 12"}]
     assert [part["type"] for part in content(north_again)] == ["text", "image_url"]
+
+
+async def test_a_picture_stands_with_its_own_observation() -> None:
+    """Whatever other messages quote of its text, and also where its tool has said nothing else."""
+
+    def mute() -> Any:
+        """Looks, and says nothing."""
+        return [ImageBlock(image=PNG), TextBlock(text="")]
+
+    tools = [*TOOLS, image_tool(mute)]
+    quoted = "Thought: I got north, [1 picture].\nAction: reader\nAction Input: " + '{"name": "north"}'
+    silent = "Thought: Once more.\nAction: mute\nAction Input: {}"
+    with scripted(LOOK, quoted, silent, READ, DONE) as (llm, server):
+        await ImageReActAgent(tools=tools, llm=llm).run("What is north?")
+    *_, north, _, quoting, _, nothing, _, gas = map(content, server.requests[-1].body["messages"])
+    assert "Observation: north: 12" in quoting[0]["text"]
+    assert "Observation: gas" in gas[0]["text"]
+    kinds = [[part["type"] for part in message] for message in (north, quoting, nothing, gas)]
+    assert kinds == [["text", "image_url"], ["text"], ["text", "image_url"], ["text"]]
+
+
+async def test_a_formatter_that_drops_messages() -> None:
+    """Where there is no message for each step, the texts tell; what was said before the run is not taken for one."""
+
+    class Observing(ReActChatFormatter):
+        """Leaves thoughts out."""
+
+        def format(self, *args: Any, **kwargs: Any) -> list[ChatMessage]:
+            """No message of the assistant's."""
+            return [each for each in super().format(*args, **kwargs) if each.role != MessageRole.ASSISTANT]
+
+    north = READ.replace("gas", "north")
+    with scripted(LOOK, north, LOOK, DONE) as (llm, server):
+        await ImageReActAgent(tools=TOOLS, llm=llm, formatter=Observing()).run("Observation: north?")
+    assert shown(server) == [0, 0, 1, 0, 1]
+
+
+async def test_the_formatter_may_be_changed() -> None:
+    """One that is assigned, prompts that are updated, and the agent's copies lose no picture; it stays one's own."""
+    with scripted(LOOK, DONE) as (llm, server):
+        agent = ImageReActAgent(tools=TOOLS, llm=llm)
+        agent.formatter = formatter = ReActChatFormatter(observation_role=MessageRole.TOOL)
+        agent.update_prompts({"react_header": PromptTemplate("Be brief. {tool_desc} {tool_names}")})
+        await agent.model_copy().run("What is it like?")
+    assert agent.formatter is formatter
+    assert type(formatter)(**formatter.model_dump()) == formatter
+    assert [message["role"] for message in server.requests[-1].body["messages"]][-2:] == ["tool", "user"]
+    assert server.requests[-1].body["messages"][0]["content"].startswith("Be brief. ")
+    assert sum(shown(server)) == 1
 
 
 async def test_the_agent_of_llama_index_says_that_there_was_one() -> None:

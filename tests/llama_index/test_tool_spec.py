@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.agent.workflow.agent_context import SimpleAgentContext
 from llama_index.core.base.llms.types import ChatMessage, DocumentBlock, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.tools.tool_spec.base import BaseToolSpec
+from pydantic import BaseModel
+from workflows.context.state_store import InMemoryStateStore
 
 from aifs_vision import AIFSVisualRAGStore, SettingsError
 from aifs_vision.emulator import Emulator
@@ -282,7 +285,8 @@ async def test_a_react_agent_uses_them(tmp_path: Path) -> None:
     assert "1 image of (70, 50)" in str([made.tool_output for made in answer.tool_calls])
 
 
-async def test_a_react_agent_names_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["current_reasoning", "mine"])
+async def test_a_react_agent_names_pictures(key: str, tmp_path: Path) -> None:
     """The user's pictures, and those that another tool has shown, are read by their numbers."""
 
     def camera() -> Any:
@@ -295,7 +299,37 @@ async def test_a_react_agent_names_pictures(tmp_path: Path) -> None:
     ]
     question = ChatMessage(blocks=[TextBlock(text="What?"), ImageBlock(image=saved(corners(80, 50)))])
     with Place(look, *steps, "Thought: I know.\nAnswer: Colours.") as place:
-        agent = ImageReActAgent(tools=[image_tool(camera), *place.spec(tmp_path).to_tool_list()], llm=place.llm)
+        tools = [image_tool(camera), *place.spec(tmp_path).to_tool_list()]
+        agent = ImageReActAgent(tools=tools, llm=place.llm, reasoning_key=key)
         answer: Any = await agent.run(question)
     told = [made.tool_output.content for made in answer.tool_calls]
     assert [text for text in told if "image of" in text] == ["1 image of (80, 50)", "1 image of (90, 50)"]
+
+
+async def test_an_agent_may_keep_its_steps_elsewhere(tmp_path: Path) -> None:
+    """A picture that a tool has shown has its number whatever the agent calls its scratchpad."""
+
+    def camera() -> Any:
+        """Looks out of the window."""
+        return ImageBlock(image=saved(corners(90, 50)))
+
+    with Place([call("camera")], [call("caption_image", 2, image="picture 1")]) as place:
+        tools: list[Any] = [image_tool(camera), *place.spec(tmp_path).to_tool_list()]
+        answer: Any = await FunctionAgent(tools=tools, llm=place.llm, scratchpad_key="notes").run("What?")
+    assert [made.tool_output.content for made in answer.tool_calls][-1] == "1 image of (90, 50)"
+
+
+async def test_a_state_of_ones_own(tmp_path: Path) -> None:
+    """A tool takes a context with whatever state, and the messages in it."""
+
+    class Said(BaseModel):
+        """A conversation, and what else there is to know."""
+
+        messages: list[ChatMessage]
+        topic: str = "pictures"
+
+    said: Any = Said(messages=[ChatMessage(blocks=[ImageBlock(image=saved(corners(80, 50)))])])
+    with Place() as place:
+        (tool,) = place.spec(tmp_path).to_tool_list(["caption_image"])
+        output = await tool.acall(ctx=SimpleAgentContext(store=InMemoryStateStore(said)), image="picture 1")
+    assert output.content == "1 image of (80, 50)"
