@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from aifs_vision._limits import Cost
-from aifs_vision._loop import HEARTBEAT, call, call_async, home, result, sheltered, submit
+from aifs_vision._loop import HEARTBEAT, call, home, result, sheltered, submit
 from aifs_vision._readings import Usage
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ class _Handover:
 
     @property
     def over(self) -> bool:
-        """Whether the body has come wholly, or never will, and is closed."""
-        return self._reading is not None and self._reading.done()
+        """Whether the body has come wholly, or never will, and is closed; or is not this process's to close."""
+        return (self._reading is not None and self._reading.done()) or not self._place.lives
 
     def start(self, deliver: Deliver) -> None:
         """Starts to read."""
@@ -234,9 +234,11 @@ class SyncBody(httpx.SyncByteStream):
 
     def close(self) -> None:
         """Closes it; does not wait where the garbage collector met it on the loop itself."""
-        if home().is_here():
+        if self._handover.over:
+            self._abandoned.detach()
+        elif home().is_here():
             self._abandoned()
-        elif self._abandoned.detach() and not self._handover.over:
+        elif self._abandoned.detach():
             call(self._handover.aclose())
 
     def _next(self) -> list[bytes] | None:
@@ -267,9 +269,13 @@ class AsyncBody(httpx.AsyncByteStream):
         self._handover.finish()
 
     async def aclose(self) -> None:
-        """Closes it."""
-        if self._abandoned.detach() and not self._handover.over:
-            await call_async(self._handover.aclose())
+        """Closes it; does not wait for another loop, since its own may end before, where a reader was dropped."""
+        if self._handover.over:
+            self._abandoned.detach()
+        elif not home().is_here():
+            self._abandoned()
+        elif self._abandoned.detach():
+            await self._handover.aclose()
 
     async def _next(self) -> list[bytes] | None:
         while not self._arrived:

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -144,6 +146,30 @@ def test_a_dropped_stream_is_closed() -> None:
         assert body.closed
 
 
+def test_a_reader_on_another_loop_does_not_wait_for_the_close() -> None:
+    """Its loop may be about to end, with the reader dropped: the body is closed all the same, and no task is left."""
+    may_close, has_closed = threading.Event(), threading.Event()
+
+    class Slow(Told):
+        async def aclose(self) -> None:
+            await asyncio.to_thread(may_close.wait)
+            has_closed.set()
+
+    async def left() -> None:
+        http = async_http_client(base_url="http://service.example/v2", api_key="k")
+        answer = await http.send(http.build_request("POST", "/chat/completions", json=ASKED), stream=True)
+        async for _ in answer.aiter_raw():
+            break
+        await asyncio.wait_for(answer.aclose(), 10)
+
+    with virtual_time(telling(Slow(*[MUCH] * 200))):
+        try:
+            asyncio.run(left())
+        finally:
+            may_close.set()
+        assert has_closed.wait(10)
+
+
 def test_a_body_that_has_come_holds_no_slot() -> None:
     """Once all of it is here, a stream is in nobody's way, however slowly its reader takes it."""
     with opened(Told(b"a", b"b"), limits=Limits(in_flight=1)) as (answer, http, clock):
@@ -200,20 +226,39 @@ if hasattr(os, "fork"):
             yield b"a"
             await asyncio.Event().wait()
 
+    def in_a_child(work: Callable[[], object]) -> int:
+        """The exit code of a forked child that does this; it ends after ten seconds at the latest."""
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            try:
+                work()
+                os._exit(0)
+            except BaseException:  # noqa: BLE001 - the child ends here, whatever happens
+                traceback.print_exc(file=sys.stderr)
+            os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
     def test_a_child_does_not_wait_for_its_parents_stream() -> None:
         """A forked child that reads on in a stream of its parent is told that this cannot be."""
         with opened(Silent()) as (answer, _, _):
             body: Any = answer.stream
             read = iter(body)
             assert next(read) == b"a"
-            child = os.fork()
-            if not child:
-                try:
-                    for again in (read, iter(body)):
-                        with pytest.raises(httpx.ReadError, match="another process"):
-                            next(again)
-                    os._exit(0)
-                except BaseException:  # noqa: BLE001 - the child ends here, whatever happens
-                    traceback.print_exc(file=sys.stderr)
-                os._exit(1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+            def reads_on() -> None:
+                for again in (read, iter(body)):
+                    with pytest.raises(httpx.ReadError, match="another process"):
+                        next(again)
+
+            assert in_a_child(reads_on) == 0
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_a_child_that_closes_its_parents_stream_does_not_wait(begun: bool) -> None:  # noqa: FBT001
+        """A forked child may close a stream of its parent, which is then still the parent's."""
+        body = Told(b"a", b"b", pause=60.0)
+        with opened(body) as (answer, _, _):
+            read = answer.iter_raw()
+            assert not begun or next(read) == b"a"
+            assert in_a_child(answer.close) == 0
+            assert b"".join(read) == (b"b" if begun else b"ab")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -170,3 +172,19 @@ def test_an_answer_without_a_role_is_the_assistants(server: Emulator) -> None:
     server.fail(200, body=json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}))
     message = ChatAIFS().invoke("Hello")
     assert (message.type, message.text) == ("ai", "Hi")
+
+
+def test_streams_that_are_left_leave_no_task(server: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """A stream that is left as its loop ends, without `aclose`, leaves asyncio no task to complain of."""
+    chat = ChatAIFS(model="gpt-4.1")
+
+    async def left() -> None:
+        async for _ in chat.astream("Hello"):
+            break
+
+    server.fail("drip", seconds=0.02, times=20)
+    for _ in range(20):
+        asyncio.run(left())
+        gc.collect()
+    assert len(server.requests) == 20
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
