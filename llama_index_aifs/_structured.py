@@ -41,7 +41,10 @@ class TypedAnswers(OpenAILike):
 
     def _model_of(self, options: Mapping[str, Any]) -> str:
         """The name of the model that a call with these options asks."""
-        return str({**self.additional_kwargs, **options}.get("model") or self.model)
+        model = {**self.additional_kwargs, **options}.get("model") or self.model
+        if not isinstance(model, str):
+            raise TypeError(f"model={model!r} is not the name of a model")
+        return model
 
     def _form_of(self, model: str) -> str:
         return self._forms.get(model) or ("object" if model_card(model).schema is False else "schema")

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
-from llama_index.core.bridge.pydantic import Field
 from llama_index.core.llms.callbacks import llm_chat_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from aifs_vision import Frames, ImageSize, Limits, ModelCard, SettingsError, async_http_client, http_client, model_card
+from aifs_vision import Limits, ModelCard, model_card
 from llama_index_aifs._answers import Gathered, in_one_piece, response_of
-from llama_index_aifs._completions import Completions
-from llama_index_aifs._defaults import check_tools, defaults, following, taken_by
+from llama_index_aifs._connected import Connected
+from llama_index_aifs._defaults import check_tools, taken_by
 from llama_index_aifs._messages import conversation, has_pictures, seen, wire
 from llama_index_aifs._own_errors import own_errors
 from llama_index_aifs._pictures import Sight
-from llama_index_aifs._structured import TypedAnswers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
     from llama_index.core.tools.types import BaseTool
 
 __all__ = ["AIFS"]
 
-# The SDK wants a key; the one it is given never leaves this process, see `aifs_vision.http_client`.
-_HELD_BY_TRANSPORT = "held by the transport"
 _ROOM = ("max_tokens", "max_completion_tokens")  # names of one thing; a model knows one of them
-# No chat model asks `messages_to_prompt`, which may be a function that cannot be pickled.
-_NOT_PICKLED = frozenset(
-    {"api_key", "api_version", "callback_manager", "default_headers", "messages_to_prompt", "rate_limiter"}
-)
-_LEAST_SIDE = 8  # px; as for `prepare_images`
 
 
-class AIFS(Completions, TypedAnswers):
+class AIFS(Connected):
     """A chat model of AI Foundation Services, which sees.
 
         llm = AIFS(model="Qwen3-VL-30B-A3B-Instruct-FP8")           # the key is in AIFS_API_KEY
@@ -65,7 +53,8 @@ class AIFS(Completions, TypedAnswers):
 
     A call may name another model, as in `llm.chat(messages, model="o3")`: pictures, room, temperature and the other
     settings follow what that one takes. `metadata`, by which LlamaIndex splits texts and chooses agents, tells of the
-    model of the settings; where another one is assigned (`llm.model = "o3"`), what was not chosen follows it.
+    model of the settings. Settings may be assigned, and are checked as those that are given here: what was not chosen
+    follows another model (`llm.model = "o3"`), and a residency, key, address or queue holds from then on.
 
     A block with `path=` is read from this machine and sent, as LlamaIndex does, too: never make one from a text that
     comes from strangers. Addresses are passed on to the service and not fetched here.
@@ -84,16 +73,6 @@ class AIFS(Completions, TypedAnswers):
         ResidencyError: the model's region is unknown or not allowed.
     """
 
-    api_key: str | None = Field(default=None, exclude=True, repr=False)
-    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    temperature: float | None = Field(default=None, ge=0.0, le=2.0)  # type: ignore[assignment]
-    residency: str | None = None
-    plan: str = "essential"
-    limits: Limits | None = None
-    queue: bool | Literal["auto"] = False
-    image_size: ImageSize = "auto"
-    frames: Frames = "auto"
-
     def __init__(
         self,
         model: str = "Qwen3-VL-30B-A3B-Instruct-FP8",
@@ -110,60 +89,24 @@ class AIFS(Completions, TypedAnswers):
     ) -> None:
         if unknown := sorted(set(kwargs) - set(type(self).model_fields)):
             raise TypeError(f"AIFS() got unexpected keyword arguments: {', '.join(unknown)}")
-        if not isinstance(model, str):
-            raise TypeError(f"AIFS() takes the name of a model, not {model!r}")
-        _check_size(kwargs.get("image_size", "auto"))
         if base_url is not None and api_base is not None:
             raise TypeError("AIFS() takes base_url=... or its other name api_base=..., not both")
-        kept: dict[str, Any] = {
-            "model": model,
-            "residency": residency,
-            "plan": plan,
-            "limits": Limits(**limits) if isinstance(limits, Mapping) else limits,
-            "queue": queue,
-            "timeout": timeout,
-        }
-        reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url or api_base}
-        client, aclient = http_client(**kept, **reached), async_http_client(**kept, **reached)
-        card = model_card((kwargs.get("additional_kwargs") or {}).get("model") or model)
-        fixed = {"api_key": _HELD_BY_TRANSPORT, "api_base": str(client.base_url), "max_retries": 0}
-        # OpenAI's constructor is passed over: it heeds OPENAI_* variables, and has opinions on names of models.
-        FunctionCallingLLM.__init__(self, **{**defaults(card), **kwargs, **kept, **fixed})
-        self._client = self._aclient = None
-        self._http_client, self._async_http_client = client, aclient
+        self._connect(
+            kwargs,
+            model=model,
+            api_key=api_key,
+            base_url=base_url or api_base,
+            residency=residency,
+            plan=plan,
+            limits=limits,
+            queue=queue,
+            timeout=timeout,
+        )
 
     @classmethod
     def class_name(cls) -> str:
         """The name in serialised form; "multi" in it tells LlamaIndex that the model takes images."""
         return "aifs_multi_modal_llm"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but key, headers and connections: whoever unpickles it takes the key from its environment.
-
-        A `completion_to_prompt` has to be a function that pickle takes, one of a module: without it, the copy would
-        send other prompts.
-        """
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_PICKLED}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = model_card(self.model) if name == "model" else None
-        super().__setattr__(name, value)
-        if before is not None:
-            self.__dict__.update(following(model_card(value), before, self.__dict__))
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> AIFS:
-        """A copy on the same connections, with other values; window and temperature follow another model."""
-        given = dict(update or {})
-        if "model" in given:
-            given = following(model_card(given["model"]), model_card(self.model), self.__dict__) | given
-        return super().model_copy(update=given, deep=deep)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AIFS:
-        """A copy with settings of its own, on the same connections."""
-        return self.model_copy(update={"additional_kwargs": deepcopy(self.additional_kwargs, memo)})
 
     # -- Chat ----------------------------------------------------------------------------------------------
 
@@ -322,12 +265,3 @@ class AIFS(Completions, TypedAnswers):
 
     def _use_chat_completions(self, kwargs: dict[str, Any]) -> bool:  # noqa: ARG002 - LlamaIndex's signature
         return True
-
-
-def _check_size(size: object) -> None:
-    """Raises now what the first picture would raise otherwise."""
-    if size in {"auto", "original"}:
-        return
-    if isinstance(size, bool) or not isinstance(size, int) or size < _LEAST_SIDE:
-        rule = f'it is "auto", "original" or a number of px, {_LEAST_SIDE} or more'
-        raise SettingsError.bad_number("image_size", size, rule)
