@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
+from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic reads the annotations
 from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -50,6 +50,7 @@ class ConnectedChat(BaseChatOpenAI):
     request_timeout: float = Field(default=120.0, alias="timeout")
     max_retries: int | None = Field(default=0)
     max_tokens: int | None = Field(default=None, alias="max_completion_tokens")
+    http_socket_options: Sequence[tuple[int, int, int]] | None = Field(default=(), exclude=True)  # the transport's own
     stream_usage: bool = True
     stream_chunk_timeout: float | None = Field(default=None, exclude=True)  # the transport bounds silences
     output_version: str | None = None

@@ -13,6 +13,7 @@ __all__ = ["PER_CALL", "identified", "masked", "without_credentials"]
 _CREDENTIALS = re.compile("auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
 PER_CALL = frozenset({"extra_headers", "extra_query"})
 """Options of a call that are sent beside its body."""
+_BESIDE = PER_CALL | {"default_headers", "default_query"}
 _MASK = "**********"
 _DIGITS = 16
 
@@ -31,9 +32,12 @@ def masked(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identified(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with digests of those values, which tell calls apart, as a tenant's answer is nobody else's."""
+    """The same with digests of those values, which tell calls apart, as a tenant's answer is nobody else's.
+
+    Also of those that a model sends with every call.
+    """
     return {
-        name: _digest(value) if name in PER_CALL and isinstance(value, Mapping) else value
+        name: _digest(value) if name in _BESIDE and isinstance(value, Mapping) else value
         for name, value in params.items()
     }
 

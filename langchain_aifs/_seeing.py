@@ -105,4 +105,4 @@ class SeeingChat(ConnectedChat):
         return given if portable is messages else ChatPromptValue(messages=portable)
 
     async def _aportable(self, messages: list[BaseMessage]) -> list[BaseMessage]:
-        return await asyncio.to_thread(self._portable, messages) if is_heavy(messages) else messages
+        return await asyncio.to_thread(self._portable, messages) if is_heavy(messages) else self._portable(messages)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatAIFS"]
 
 _ROOMS = ("max_tokens", "max_completion_tokens")
+_TELL_APART = ("default_headers", "default_query", "output_version", "use_responses_api")  # answers, in caches
 
 
 class ChatAIFS(SeeingChat):
@@ -275,7 +276,8 @@ class ChatAIFS(SeeingChat):
         return masked(super()._get_invocation_params(stop=stop, **kwargs))
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        params = {**super()._get_invocation_params(stop=stop, **kwargs), **kwargs}
+        own = {name: value for name in _TELL_APART if (value := getattr(self, name))}
+        params = {**own, **super()._get_invocation_params(stop=stop, **kwargs), **kwargs}
         return str(sorted(identified(params).items()))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

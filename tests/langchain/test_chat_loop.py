@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,24 @@ def test_caches_know_a_question_again_either_way(server: Emulator) -> None:
             chat.generate([question(watched()[kind])])
             asyncio.run(chat.agenerate([question(watched()[kind])]))
             assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_light_messages_are_mended_either_way(server: Emulator, kind: str) -> None:
+    """Blocks that LangChain's traces break on, a text file and base64 without a label, do in all ways of asking."""
+    data = base64.b64encode(saved(corners())).decode()
+    given = {
+        "text": {"type": "file", "source_type": "text", "text": "hello", "mime_type": "text/plain"},
+        "image": {"type": "image", "source_type": "base64", "data": data},
+    }
+    talk = [HumanMessage([{"type": "text", "text": "What is it?"}, given[kind]])]
+    chat = ChatAIFS()
+    assert chat.invoke(talk).text
+    assert chat.generate([talk]).generations
+    assert asyncio.run(chat.ainvoke(talk)).text
+    assert asyncio.run(chat.agenerate([talk])).generations
+    bodies = [request.body for request in server.requests]
+    assert bodies == bodies[:1] * 4
 
 
 def test_callbacks_are_told_the_same_either_way() -> None:

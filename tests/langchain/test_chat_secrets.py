@@ -177,6 +177,25 @@ def test_caches_tell_tenants_apart_and_keep_no_secret(server: Emulator) -> None:
     assert_no_secret(server, cache.keys)
 
 
+SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"default_headers": {"X-Tenant-Key": "of-mine-a"}}, {"default_headers": {"X-Tenant-Key": "of-mine-b"}}),
+    ({"default_query": {"token": "of-mine-a"}}, {"default_query": {"token": "of-mine-b"}}),
+    ({"default_headers": {"X-Tenant": "a"}}, {}),
+    ({"output_version": "v1"}, {"output_version": "v0"}),
+    ({"use_responses_api": True}, {}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SETTINGS)
+def test_caches_tell_models_apart(server: Emulator, one: dict[str, Any], other: dict[str, Any]) -> None:
+    """So is what a model sends with every call, and how its answers are written; of the same settings, it is none."""
+    cache = Keys()
+    for settings in (one, other, dict(one), dict(other)):
+        ChatAIFS(model="gpt-4.1", cache=cache, **settings).invoke("Hello")
+    assert len(server.requests) == 2
+    assert_no_secret(server, cache.keys)
+
+
 def test_embeddings_show_no_secret(server: Emulator) -> None:
     """Of embeddings neither repr nor dump nor pickle has the key; headers of one's own they do not take."""
     embeddings = AIFSEmbeddings(api_key=server.api_key)

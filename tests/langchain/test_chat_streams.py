@@ -182,9 +182,9 @@ def test_streams_that_are_left_leave_no_task(server: Emulator, caplog: pytest.Lo
         async for _ in chat.astream("Hello"):
             break
 
-    server.fail("drip", seconds=0.02, times=20)
-    for _ in range(20):
+    server.fail("drip", seconds=0.02, times=10)
+    for _ in range(10):
         asyncio.run(left())
         gc.collect()
-    assert len(server.requests) == 20
+    assert len(server.requests) == 10
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -337,3 +340,11 @@ def test_the_sdk_knows_the_emulators_responses(server: Emulator) -> None:
     assert again.previous_response_id == whole.id
     with pytest.raises(openai.BadRequestError):
         client.responses.create(model=MODEL, input=[])
+
+
+def test_a_proxy_is_no_reason_to_warn() -> None:
+    """LangChain's warning that it goes past a proxy is not given: the transport is the project's, which does not."""
+    made = "from langchain_aifs import ChatAIFS; ChatAIFS(api_key='k', use_responses_api=True)"
+    environment = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:3128"}  # a new process, since it is given once
+    done = subprocess.run([sys.executable, "-c", made], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
