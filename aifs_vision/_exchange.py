@@ -32,8 +32,9 @@ __all__ = ["Heeded", "Told", "bare", "connection_error", "exchange", "headers_of
 
 _OK = 200
 _ANSWERS = frozenset({"choices", "data", "id", "object", "output", "type"})  # one of them is in whatever is an answer
-_TELLING = re.compile(rb'"(?:detail|error|response\.failed)"')
+_TELLING = re.compile(rb'"(?:detail|error|response\.failed)"|event:\s*error')
 _LONGEST_LINE = 65_536  # bytes; an error is shorter
+_MARK = b"\xef\xbb\xbf"  # that a text is UTF-8; streams may begin with it
 _WORDS_READ, _WORDS_SHOWN = 65_536, 500  # characters
 # Base64 of some length, also in lines of the usual 64 or 76 characters, and whatever calls itself that.
 _DATA = re.compile(
@@ -139,10 +140,10 @@ def told_error(answer: Any, what: str, settings: Settings) -> APIError | None:
     """The error that the JSON of a success tells, be it of a whole answer or of an event; None where it tells none."""
     if not isinstance(answer, dict):
         return None
-    event = answer.get("type")
-    told = answer.get("response") if event == "response.failed" else answer
+    told = answer.get("response") if answer.get("type") == "response.failed" else answer
     told = told if isinstance(told, dict) else answer
-    error = told.get("error") or (told if event == "error" or told.get("status") == "failed" else None)
+    is_error = "error" in (answer.get("type"), answer.get("object")) or told.get("status") == "failed"
+    error = told.get("error") or (told if is_error else None)
     if error is None and _ANSWERS.isdisjoint(told):
         error = told.get("detail")
     if not error:
@@ -155,42 +156,76 @@ def told_error(answer: Any, what: str, settings: Settings) -> APIError | None:
 
 
 class Heeded(httpx.AsyncByteStream):
-    """The body of a streamed answer up to the event that tells an error, which it raises in the place of that."""
+    """The body of a streamed answer up to the event that tells an error, which it raises in the place of that.
+
+    Some hosts tell it as if no stream had been asked for, in JSON of one line or many. A mark of UTF-8 at the beginning
+    is left out, since readers take it for a part of the first event.
+    """
 
     def __init__(self, stream: httpx.AsyncByteStream, asked: str, settings: Settings) -> None:
         self._stream, self._asked, self._settings = stream, asked, settings
+        self._head: bytes | None = b""  # what may be a part of the mark; None once that is known
+        self._whole: bytes | None = b""  # what has come, as long as it may be JSON alone
+        self._rest = b""  # of a line whose end has not come
+        self._named = False  # whether the next data is that of an event called error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        rest = b""  # of a line whose end has not come
         async for chunk in self._stream:
-            held = rest + chunk
-            end = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
-            if _TELLING.search(held, 0, end):
-                at = -len(rest)
-                for line in held[:end].splitlines(keepends=True):
-                    if (error := self._told(line)) is not None:
-                        yield chunk[: max(0, at)]
-                        raise error
-                    at += len(line)
-            rest = held[end:][-_LONGEST_LINE:]
-            yield chunk
-        if (error := self._told(rest)) is not None:
+            good, error = self._heard(chunk if self._head is None else self._unmarked(self._head + chunk))
+            if good:
+                yield good
+            if error is not None:
+                raise error
+        if (error := self._told(self._rest) or self._error_in(self._whole or b"")) is not None:
             raise error
 
     async def aclose(self) -> None:
         """Closes it."""
         await self._stream.aclose()
 
+    def _unmarked(self, head: bytes) -> bytes:
+        """What of the beginning is to be passed on; nothing as long as it may be the mark."""
+        self._head = head if head != _MARK and _MARK.startswith(head) else None
+        return head.removeprefix(_MARK) if self._head is None else b""
+
+    def _heard(self, chunk: bytes) -> tuple[bytes, APIError | None]:
+        """What of a chunk comes before an error, which is all where there is none; and that error."""
+        if self._whole is not None:
+            whole = self._whole + chunk
+            self._whole = whole if whole.lstrip()[:1] in b"{" and len(whole) <= _LONGEST_LINE else None
+        held = self._rest + chunk
+        end = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+        if self._named or _TELLING.search(held, 0, end):
+            at = -len(self._rest)
+            for line in held[:end].splitlines(keepends=True):
+                if (error := self._told(line)) is not None:
+                    return chunk[: max(0, at)], error
+                at += len(line)
+        self._rest = held[end:][-_LONGEST_LINE:]
+        return chunk, None
+
     def _told(self, line: bytes) -> APIError | None:
-        """The error in a line; some hosts tell it as if no stream had been asked for."""
-        data = line.removeprefix(b"data:").strip()
-        if not data.startswith(b"{"):
+        """The error in a line, be it one of an event or JSON alone."""
+        name, colon, data = line.partition(b":")
+        if name == b"event" and colon:
+            self._named = data.strip() == b"error"
+            return None
+        if name != b"data" or not colon:
+            return self._error_in(line)
+        named, self._named = self._named, False
+        return self._error_in(data, named=named)
+
+    def _error_in(self, data: bytes, *, named: bool = False) -> APIError | None:
+        """The error that JSON tells; or data of any kind, of an event that is called one."""
+        if not named and not data.lstrip().startswith(b"{"):
             return None
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
-            return None
-        return told_error(event, f"A stream that ends in an error from {self._asked}", self._settings)
+            event = data.decode("utf-8", "replace").strip()
+        what = f"A stream that ends in an error from {self._asked}"
+        error = told_error(event, what, self._settings)
+        return told_error({"error": event}, what, self._settings) if error is None and named else error
 
 
 # -- The service's own words -------------------------------------------------------------------------------

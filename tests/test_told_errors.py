@@ -6,13 +6,15 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from aifs_vision import APIError, ContextLengthError, UnexpectedAnswerError, Vision, async_http_client, http_client
+from aifs_vision.testing import virtual_time
 from tests.pictures import corners, saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from aifs_vision.emulator import Emulator
 
@@ -31,6 +33,8 @@ TOLD: list[tuple[Any, type[APIError], str]] = [
     ({"detail": WORDS}, ContextLengthError, "9 tokens"),
     ({**RESPONSE, "error": {"code": "server_error", "message": "on fire"}}, UnexpectedAnswerError, "on fire"),
     ({**RESPONSE, "error": None}, UnexpectedAnswerError, "failed|error"),
+    ({"object": "error", "message": "the GPU is on fire", "code": 500}, UnexpectedAnswerError, "on fire"),
+    ({"object": "error", "message": WORDS, "type": "BadRequestError", "code": 400}, ContextLengthError, "9 tokens"),
 ]
 EVENTS: list[tuple[Any, type[APIError], str]] = [
     *TOLD,
@@ -101,10 +105,62 @@ def test_an_event_that_tells_an_error_raises_it(
         got.clear()
 
 
-def test_a_stream_may_be_refused_without_one(server: Emulator) -> None:
+@pytest.mark.parametrize("data", ['{"message": "on fire"}', '{"error": "on fire"}', "on fire", '"on fire"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_event_may_be_called_an_error(server: Emulator, data: str, end: str) -> None:
+    """Of an event with that name any data is the error; data about errors, and the events before, are not."""
+    before = f"event: errors{end}data: error{end * 2}:event: error{end}data: {{}}{end * 2}"
+    got: list[bytes] = []
+    for way in asked(server, {**CHAT, "stream": True}, got):
+        server.fail(200, body=f"{before}event: error{end}data: {data}{end * 2}data: [DONE]{end}", headers=SSE)
+        with pytest.raises(UnexpectedAnswerError, match="on fire"):
+            way()
+        assert b"".join(got).decode() == f"{before}event: error{end}"
+        got.clear()
+
+
+def in_pieces(size: int, body: bytes) -> Any:
+    """A service that streams this body in pieces of so many bytes."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    async def answered(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=SSE, content=pieces())
+
+    return answered
+
+
+def streamed(body: bytes, size: int) -> bytes:
+    """What readers are given of a body that comes in pieces of so many bytes."""
+    with (
+        virtual_time(in_pieces(size, body)),
+        http_client(base_url="http://service.example/v2", api_key="k") as http,
+        http.stream("POST", "/chat/completions", json={**CHAT, "stream": True}) as answer,
+    ):
+        return b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 9_999])
+def test_errors_are_told_in_pieces_too(size: int) -> None:
+    """An error is one, and a mark of UTF-8 is left out, however the stream is cut."""
+    good = b"data: 1\n\n"
+    for end in (b"event: error\ndata: on fire\n\n", b'data: {"object": "error", "message": "on fire"}\n\n'):
+        with pytest.raises(UnexpectedAnswerError, match="on fire"):
+            streamed(good + end, size)
+    with pytest.raises(UnexpectedAnswerError, match="on fire"):
+        streamed(json.dumps({"error": {"message": "on fire"}}, indent=2).encode(), size)
+    assert streamed(b"\xef\xbb\xbf" + good, size) == good
+    assert streamed(good + b"\xef\xbb\xbf", size) == good + b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("before", ["", "\n \n"])
+def test_a_stream_may_be_refused_without_one(server: Emulator, indent: int | None, before: str) -> None:
     """A host that answers a stream's request with a JSON error and status 200 is quoted as well."""
     for way in asked(server, {**CHAT, "stream": True}, []):
-        server.fail(200, body='{"detail": "no streams today"}')
+        server.fail(200, body=before + json.dumps({"detail": "no streams today"}, indent=indent))
         with pytest.raises(UnexpectedAnswerError, match="no streams today"):
             way()
 

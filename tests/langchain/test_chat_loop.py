@@ -12,7 +12,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.tools import tool
 from PIL import Image
 from pydantic import BaseModel
@@ -166,7 +166,7 @@ def test_light_messages_are_mended_either_way(server: Emulator, kind: str) -> No
         "text": {"type": "file", "source_type": "text", "text": "hello", "mime_type": "text/plain"},
         "image": {"type": "image", "source_type": "base64", "data": data},
     }
-    talk = [HumanMessage([{"type": "text", "text": "What is it?"}, given[kind]])]
+    talk: list[BaseMessage] = [HumanMessage([{"type": "text", "text": "What is it?"}, given[kind]])]
     chat = ChatAIFS()
     assert chat.invoke(talk).text
     assert chat.generate([talk]).generations

@@ -52,6 +52,12 @@ def test_lines_may_end_as_the_format_allows(server: Emulator, end: str) -> None:
         assert message.text == "größer 日"
 
 
+def test_a_mark_of_the_encoding_is_no_part_of_the_first_event(server: Emulator) -> None:
+    """A stream that begins with the mark of UTF-8 keeps its first words."""
+    for message in streamed(server, "\ufeff" + chunk("Hi") + chunk("", "stop") + DONE):
+        assert message.text == "Hi"
+
+
 def test_usage_in_every_chunk_counts_once(server: Emulator) -> None:
     """Hosts that say the usage so far with every chunk: the last one counts, with its cost, at the end."""
     used = [{"prompt_tokens": 10, "completion_tokens": n, "total_tokens": 10 + n} for n in (1, 2, 3)]
