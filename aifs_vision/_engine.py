@@ -22,6 +22,7 @@ from aifs_vision._recall import Recall, cache_of
 from aifs_vision._run import Run
 from aifs_vision._settings import choose_plan, resolve
 from aifs_vision._tasks import Task
+from aifs_vision._tracing import observer
 from aifs_vision._ways import with_queue
 from aifs_vision._work import Work
 
@@ -202,7 +203,7 @@ class Vision:
             SettingsError: an argument outside its choices.
         """
         spread = Spread.checked(sources, frames, glob)
-        reader = self._reader(task, on_request=on_request)
+        reader = self._reader(task, on_request=observer(on_request))
         return Run(Work(reader, spread, on_error, frames, ordered=ordered, watched=progress))
 
     def estimate(

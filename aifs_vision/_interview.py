@@ -22,7 +22,7 @@ from aifs_vision._line import line_of
 from aifs_vision._loop import home
 from aifs_vision._plan import Manner, plan
 from aifs_vision._readings import ModelUse, Usage
-from aifs_vision._tracing import SentRequest, Watched, asking
+from aifs_vision._tracing import ObserverError, SentRequest, Watched, asking
 from aifs_vision._transport import OUTAGE, Unwanted
 
 if TYPE_CHECKING:
@@ -242,6 +242,9 @@ class Interview:
                     extensions = told_of["of"].extensions
                     reserved.cost = usual * (extensions["unanswered"] + extensions["open"])
                 raise
+            except ObserverError:  # nobody knows what was answered
+                reserved.cost = most if told_of else 0.0
+                raise
             used = Usage.of(answer)
             reserved.cost = told.unanswered * usual + (self._cost(used.input_tokens, used.output_tokens) or most)
             return answer, told.attempts
@@ -258,10 +261,10 @@ class Interview:
             more["ended"] = watched.ended
 
         def counted(attempt: Any) -> None:
-            spent.add(way, ModelUse(attempts=1))
-            sent(attempt)
             if watched is not None:
                 watched.sent(attempt.extensions["attempts"])
+            spent.add(way, ModelUse(attempts=1))
+            sent(attempt)
 
         try:
             answer, told = await exchange(

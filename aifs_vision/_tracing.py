@@ -9,6 +9,7 @@ of each HTTP request, as `SentRequest`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import uuid
 from asyncio import CancelledError
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from aifs_vision._api_errors import APIError
+from aifs_vision._errors import SettingsError
 from aifs_vision._readings import Usage
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     Facts = dict[str, float | str | Sequence[str]]
 
-__all__ = ["Asked", "OnRequest", "SentRequest", "Watched", "asking"]
+__all__ = ["Asked", "ObserverError", "OnRequest", "SentRequest", "Watched", "asking", "observer"]
 
 _ASKED = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -195,20 +197,46 @@ OnRequest = Callable[[SentRequest], None]
 """Whoever is told of requests; called on the background loop, so it must neither wait nor ask anything itself."""
 
 
+class ObserverError(Exception):
+    """What an observer has raised, for whoever runs it: no error of the service, and nothing to try again for."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"on_request raised {type(error).__name__}")
+        self.error = error
+
+
+def observer(on_request: OnRequest | None) -> OnRequest | None:
+    """The same, checked.
+
+    Raises:
+        SettingsError: it cannot be called, or only to be awaited.
+    """
+    asynchronous = any(map(inspect.iscoroutinefunction, (on_request, getattr(on_request, "__call__", None))))  # noqa: B004 - an object's own
+    if on_request is not None and (asynchronous or not callable(on_request)):
+        rule = "it is a plain function that takes a SentRequest, or None"
+        raise SettingsError.bad_number("on_request", on_request, rule)
+    return on_request
+
+
 class Watched:
     """The requests of one question, one after the other, as an observer is told of them; called on the loop."""
 
     def __init__(self, on_request: OnRequest, question: SentRequest) -> None:
-        self._on_request, self._latest, self._begun = on_request, question, 0.0
+        self._on_request, self._question = on_request, question
+        self._latest: SentRequest | None = None
+        self._begun = 0.0
 
     def sent(self, attempt: int) -> None:
-        """Tells that it is being sent, and for the how-manieth time."""
-        self._begun = asyncio.get_running_loop().time()
-        self._latest = replace(self._latest, id=uuid.uuid4().hex, attempt=attempt)
-        self._tell(self._latest)
+        """Tells that it is being sent, and for the how-manieth time; not sent where the observer does not let it."""
+        self._begun, self._latest = asyncio.get_running_loop().time(), None
+        request = replace(self._question, id=uuid.uuid4().hex, attempt=attempt)
+        self._tell(request)
+        self._latest = request
 
     def ended(self, outcome: httpx.Response | httpx.RequestError | None) -> None:
         """Tells what it has met."""
+        if self._latest is None:
+            return
         seconds = asyncio.get_running_loop().time() - self._begun
         met: dict[str, Any] = {"error": CancelledError.__name__ if outcome is None else type(outcome).__name__}
         if isinstance(outcome, httpx.Response):
@@ -217,6 +245,11 @@ class Watched:
 
     def _tell(self, request: SentRequest) -> None:
         try:
-            self._on_request(request)
-        except (KeyboardInterrupt, SystemExit) as error:  # they would end the loop, which is not the caller's alone
-            raise RuntimeError(f"on_request raised {type(error).__name__}") from error
+            told: object = self._on_request(request)
+        except (StopIteration, StopAsyncIteration) as error:  # which would say to the run's caller that this is all
+            raise ObserverError(RuntimeError(f"on_request raised {type(error).__name__}")) from error
+        except BaseException as error:
+            raise ObserverError(error) from error
+        if inspect.iscoroutine(told):
+            told.close()
+            raise ObserverError(TypeError("on_request gives a coroutine, which nobody awaits: give a plain function"))

@@ -15,6 +15,7 @@ from aifs_vision._interview import Spent
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
 from aifs_vision._report import RunReport, Tally, one_line
+from aifs_vision._tracing import ObserverError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -264,12 +265,14 @@ class Work:
             if self._ordered:
                 self._ready.put_nowait(task)
 
-    async def _read(self, frame: Frame) -> Reading:
+    async def _read(self, frame: Frame) -> Reading | _Broken:
         spent = Spent(lambda: self._fatal)
         self._asking.add(asyncio.current_task())
         try:
             if self._fatal is None or isinstance(self._fatal, _RECALLING):
                 return self._noted(await self._reader.read(frame, spent))
+        except ObserverError as raised:
+            return _Broken(raised.error)
         except asyncio.CancelledError:
             if self._fatal is None or self._closed:
                 raise
@@ -296,7 +299,7 @@ class Work:
                 del self._left[number]
                 self._done += 1
 
-    def _finished(self, task: asyncio.Future[Reading]) -> None:
+    def _finished(self, task: asyncio.Future[Reading | _Broken]) -> None:
         self._tasks.discard(task)
         self._prepared.release()
         if not self._ordered:

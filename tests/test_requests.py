@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import pickle
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from aifs_vision import Limits, ReadingCache, ServiceError, Task, Usage, Vision
+from aifs_vision import (
+    APIConnectionError,
+    BudgetError,
+    Limits,
+    ReadingCache,
+    ServiceError,
+    SettingsError,
+    Task,
+    Usage,
+    Vision,
+)
 from aifs_vision.testing import virtual_time
 from tests.pictures import corners, saved
 from tests.service import answer
@@ -22,6 +36,13 @@ if TYPE_CHECKING:
 PNG = saved(corners())
 OTHER = saved(corners(64, 40))
 KEY = "a-key-that-nobody-may-see"
+
+
+class Asynchronous:
+    """An observer that would have to be awaited."""
+
+    async def __call__(self, request: SentRequest) -> None:
+        """Nothing."""
 
 
 def observed(vision: Vision, sources: Any, task: str | Task = "ocr", **options: Any) -> list[SentRequest]:
@@ -125,16 +146,91 @@ def test_no_secrets(vision: Vision, server: Emulator) -> None:
         assert words not in str(seen)
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), SystemExit(3)])
-def test_what_an_observer_raises_ends_its_run(vision: Vision, error: BaseException) -> None:
-    """An error of the caller's own reaches the caller, and no other run is the worse for it."""
+ERRORS = [
+    ZeroDivisionError("mine"),
+    SystemExit(3),
+    OSError("disk full"),
+    httpx.ConnectError("telemetry is down"),
+    httpx.ReadTimeout("telemetry is slow"),
+    asyncio.TimeoutError("telemetry is slow"),
+    asyncio.CancelledError("telemetry has left"),
+    APIConnectionError("telemetry is down"),
+    BudgetError(1.0, 1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("when", "on_error"), [*product(["sent", "ended"], ["raise", "skip", "keep"])])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_an_observer_raises_ends_its_run(
+    vision: Vision,
+    server: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    error: BaseException,
+    when: str,
+    on_error: Any,
+) -> None:
+    """An error of the caller's own reaches the caller as it is, whatever it is: no failure of the page or the service.
+
+    Nothing is sent again for it, and no other run is the worse for it.
+    """
+    told: list[SentRequest] = []
+
+    def observer(request: SentRequest) -> None:
+        told.append(request)
+        if request.ended is (when == "ended"):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(vision.read_many([PNG, OTHER, saved(corners(50, 50))], "ocr", on_request=observer, on_error=on_error))
+    assert raised.value is error
+    assert {request.attempt for request in told} == {1}
+    assert when == "ended" or not any(request.ended for request in told)
+    assert len(server.requests) <= len({request.id for request in told}) if when == "ended" else not server.requests
+    assert vision.read(PNG, "ocr").attempts == 1
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+def test_an_observer_that_says_that_it_is_over(vision: Vision) -> None:
+    """A StopIteration of its own is not taken for the end of the run."""
 
     def observer(_: SentRequest) -> None:
-        raise error
+        next(iter(()))
 
-    with pytest.raises((ZeroDivisionError, RuntimeError), match=r"mine|SystemExit"):
+    with pytest.raises(RuntimeError, match="on_request raised StopIteration"):
         list(vision.read_many([PNG], "ocr", on_request=observer))
-    assert vision.read(PNG, "ocr").ok
+
+
+def test_what_an_observer_does_not_see_is_paid_all_the_same(server: Emulator) -> None:
+    """Money of an answer whose observer raised is spent, and that of a request that was not sent is not."""
+    once = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(), max_cost=0.02)
+
+    def observer(request: SentRequest) -> None:
+        if request.ended is ended:
+            raise ZeroDivisionError
+
+    for ended, runs in ((False, 50), (True, 50)):
+        met = []
+        for _ in range(runs):
+            with pytest.raises((ZeroDivisionError, BudgetError)) as raised:
+                list(once.read_many([PNG], "ocr", on_request=observer))
+            met.append(raised.type)
+        assert (BudgetError in met) is ended
+
+
+@pytest.mark.parametrize("wrong", [3, "print", asyncio.sleep, Asynchronous(), partial(asyncio.sleep, 1)])
+def test_an_observer_is_a_plain_function(vision: Vision, wrong: Any) -> None:
+    """What cannot be called, or would have to be awaited, is an error when the run is made."""
+    with pytest.raises(SettingsError, match="on_request"):
+        vision.read_many([PNG], "ocr", on_request=wrong)
+
+
+def test_a_coroutine_that_nobody_awaits(vision: Vision) -> None:
+    """A plain function that gives one is an error, too."""
+    later: Any = lambda request: asyncio.sleep(request.attempt)  # noqa: E731 - no `def` would be plain
+    with pytest.raises(TypeError, match="coroutine"):
+        list(vision.read_many([PNG], "ocr", on_request=later))
 
 
 def test_an_observer_cannot_wait_for_itself(vision: Vision) -> None:
