@@ -31,6 +31,7 @@ __all__ = ["async_http_client", "error_behind", "http_client"]
 _NOT_SENT = frozenset({"authorization", "openai-organization", "openai-project", "content-length", "host"})
 _OURS = frozenset({"content-type", "accept", "user-agent"})
 _DECODED = frozenset({b"content-encoding", b"content-length"})
+_OWN_HEADERS = "aifs_own_headers"  # the extension of a request that has none of the SDK's headers
 _ERROR = "aifs_error"  # the extension of a response that carries the error of the tree
 
 
@@ -44,6 +45,7 @@ def http_client(
     limits: Limits | None = None,
     queue: bool | Literal["auto"] = False,
     timeout: float = 120.0,
+    headers: Mapping[str, str] | None = None,
 ) -> httpx.Client:
     """A synchronous httpx client whose requests are paced, retried, authorised and pooled by this project.
 
@@ -53,6 +55,10 @@ def http_client(
     Args:
         model: is checked against the residency at once; the model of each request is when it is sent.
         api_key, base_url, residency, plan, limits, queue, timeout: as for `Vision`.
+        headers: are sent with every request that has none of these names itself, but for an Authorization. OpenAI's SDK
+            adds those of OPENAI_CUSTOM_HEADERS to its requests, which are taken out again by name and value, and one
+            that its user gave it with both the same would be lost; so give it here too. Nothing is taken out of
+            requests whose extension `aifs_own_headers` is True, which no SDK has made.
 
     Raises:
         SettingsError: no key, or a setting that cannot be right.
@@ -67,6 +73,7 @@ def http_client(
         limits=limits,
         queue=queue,
         timeout=timeout,
+        headers=headers,
     )
     return httpx.Client(transport=_Sync(bridge), base_url=bridge.settings.base_url, timeout=timeout)
 
@@ -81,6 +88,7 @@ def async_http_client(
     limits: Limits | None = None,
     queue: bool | Literal["auto"] = False,
     timeout: float = 120.0,
+    headers: Mapping[str, str] | None = None,
 ) -> httpx.AsyncClient:
     """The asynchronous twin of `http_client`; it may be used from any number of event loops."""
     bridge = _bridge(
@@ -92,12 +100,16 @@ def async_http_client(
         limits=limits,
         queue=queue,
         timeout=timeout,
+        headers=headers,
     )
     return httpx.AsyncClient(transport=_Async(bridge), base_url=bridge.settings.base_url, timeout=timeout)
 
 
-def _bridge(*, model: str | None, plan: str, limits: Limits | None, **options: Any) -> _Bridge:
-    bridge = _Bridge(resolve(**options), choose_plan(plan), limits, moves_over=options["queue"] == "auto")
+def _bridge(
+    *, model: str | None, plan: str, limits: Limits | None, headers: Mapping[str, str] | None, **options: Any
+) -> _Bridge:
+    moves_over = options["queue"] == "auto"
+    bridge = _Bridge(resolve(**options), choose_plan(plan), limits, headers or {}, moves_over=moves_over)
     card = model_card(model or "")
     Limits.chosen(limits, card, plan)
     if model is not None:
@@ -108,9 +120,18 @@ def _bridge(*, model: str | None, plan: str, limits: Limits | None, **options: A
 class _Bridge:
     """From an SDK's request to the background loop and back."""
 
-    def __init__(self, settings: Settings, plan: str, limits: Limits | None, *, moves_over: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plan: str,
+        limits: Limits | None,
+        headers: Mapping[str, str],
+        *,
+        moves_over: bool,
+    ) -> None:
         self.settings, self._plan, self._limits, self._moves_over = settings, plan, limits, moves_over
         self._custom_headers, self._own = _custom_headers(), httpx.URL(settings.base_url)
+        self._given_headers = {name.lower(): value for name, value in headers.items()}
 
     def check_residency(self, card: ModelCard) -> None:
         """Raises ResidencyError for a model that the settings forbid."""
@@ -181,13 +202,17 @@ class _Bridge:
 
     def _headers(self, request: httpx.Request, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
         dropped, strange = _NOT_SENT, self._custom_headers | _custom_headers()
+        if request.extensions.get(_OWN_HEADERS) is True:
+            strange = frozenset()
         if not asked:  # a GET, or an upload, whose content-type has a boundary
             own = [("authorization", f"Bearer {self.settings.api_key.reveal()}")]
         else:
             dropped |= _OURS
             own = headers_of(self.settings, "text/event-stream" if asked.get("stream") is True else "application/json")
         given = [(name.lower(), value) for name, value in request.headers.multi_items()]
-        return [*own, *(header for header in given if header[0] not in dropped and header not in strange)]
+        kept = [header for header in given if header[0] not in dropped and header not in strange]
+        names = dropped | {name for name, _ in kept}
+        return [*own, *kept, *(header for header in self._given_headers.items() if header[0] not in names)]
 
     def _refuse_strangers(self, url: httpx.URL) -> None:
         """The key goes to the address of the settings and nowhere else, whatever an SDK makes of it."""

@@ -52,9 +52,11 @@ class _Endpoint:
         query, timeout = asked.pop("extra_query", None), asked.pop("timeout", None)
         body = json.dumps({**asked, **more}, ensure_ascii=False, separators=(",", ":"))
         url = self._url.copy_merge_params(query) if query else self._url
-        bound = {} if timeout is None else {"timeout": httpx.Timeout(timeout).as_dict()}
+        told: dict[str, Any] = {"aifs_own_headers": True}  # all are of the user: no SDK has added any
+        if timeout is not None:
+            told["timeout"] = httpx.Timeout(timeout).as_dict()
         content = body.encode("utf-8", "surrogatepass")
-        return httpx.Request("POST", url, headers=headers, content=content, extensions=bound)
+        return httpx.Request("POST", url, headers=headers, content=content, extensions=told)
 
 
 class Completions:

@@ -85,6 +85,7 @@ class ConnectedChat(BaseChatOpenAI):
             "limits": self.limits,
             "queue": self.queue,
             "timeout": self.request_timeout,
+            "headers": self.default_headers,
         }
         self.http_client = http_client(**settings)
         self.http_async_client = async_http_client(**settings)

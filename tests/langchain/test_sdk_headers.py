@@ -18,9 +18,9 @@ pytestmark = pytest.mark.usefixtures("environment")
 FROM_THERE = "X-Team: theirs\nX-Poison: yes\nX-Two: a:b \r\nAuthorization: Bearer poison\nnonsense\nX-Empty:"
 
 
-def sent(server: Emulator, headers: dict[str, str]) -> dict[str, str]:
-    """The headers of a question by the SDK, which is given these, as the server has them."""
-    options: dict[str, Any] = {"http_client": http_client(), "default_headers": headers}
+def sent(server: Emulator, headers: dict[str, str], /, **given: Any) -> dict[str, str]:
+    """The headers of a question by the SDK, which is given these, as the server has them; `given` to its client."""
+    options: dict[str, Any] = {"http_client": http_client(**given), "default_headers": headers}
     client = openai.OpenAI(api_key="none", base_url=server.base_url, max_retries=0, **options)
     client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "Hello"}])
     return server.requests[-1].headers
@@ -47,3 +47,22 @@ def test_the_chat_model_does_so_too(server: Emulator, monkeypatch: pytest.Monkey
         headers = server.requests[-1].headers
         assert headers["x-team"] == "mine"
         assert not {"x-poison", "x-two", "x-empty"} & headers.keys()
+
+
+@pytest.mark.parametrize("name", ["X-Team", "x-team"])
+def test_headers_that_the_environment_has_too_are_sent(
+    server: Emulator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A header of the user's own is sent, though OPENAI_CUSTOM_HEADERS has one of its name and value."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", FROM_THERE)
+    own = {name: "theirs"}
+    for given in ({}, own, {"X-Team": "mine"}):
+        assert sent(server, given, headers=own)["x-team"] == given.get("X-Team", "theirs")
+    for options in ({}, {"use_responses_api": True}):
+        ChatAIFS(model="gpt-4.1", default_headers=own, **options).invoke("Hello")
+        headers = server.requests[-1].headers
+        assert headers["x-team"] == "theirs"
+        assert not {"x-poison", "x-two", "x-empty"} & headers.keys()
+    ChatAIFS(model="gpt-4.1", default_headers={"X-Team": "mine"}).invoke("Hello", extra_headers=own)
+    assert server.requests[-1].headers["x-team"] == "theirs"
+    assert sent(server, {}, headers={"Authorization": "x"})["authorization"] == f"Bearer {server.api_key}"
