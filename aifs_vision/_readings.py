@@ -274,6 +274,8 @@ def _models(kind: Any) -> Iterator[Any]:
 class ReadingIds:
     """The ids of the readings of one run, in their order, for an index in which none is to replace another.
 
+    A run has its own, `Run.ids`, which knows of the readings that it has skipped.
+
     Pictures may share a name, as uploads often do: the first one of a name has `Reading.id`, and others, which are
     told by their digests, have `Reading.twin_id`. Copies of a picture, and pages of one file, are no others.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aifs_vision._readings import Reading
+    from aifs_vision._readings import Reading, ReadingIds
     from aifs_vision._report import RunReport
     from aifs_vision._work import Outcome
 
@@ -42,6 +42,14 @@ class Run:
         # The work does not know its run, so a run nobody holds any more is seen to and ended.
         self._forgotten = weakref.finalize(self, Work.abandon, work)
         self._forgotten.atexit = False
+
+    @property
+    def ids(self) -> ReadingIds:
+        """The ids of its readings for an index, of pictures that share a name, too; to be asked in their order.
+
+        Failures that are skipped count, so that what fails changes no id.
+        """
+        return self._work.ids
 
     @property
     def report(self) -> RunReport:

@@ -14,6 +14,7 @@ from aifs_vision._errors import AIFSError, CacheError, SettingsError
 from aifs_vision._interview import Spent
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
+from aifs_vision._readings import ReadingIds
 from aifs_vision._report import RunReport, Tally, one_line
 from aifs_vision._tracing import ObserverError
 
@@ -125,6 +126,7 @@ class Work:
         self._source_of: dict[asyncio.Future[Any], int] = {}
         self._left: dict[int, int] = {}  # frames of a source that have no reading yet
         self._done = 0  # sources all of whose frames have one
+        self.ids = ReadingIds()
         self._touched = False  # asked for a reading, though perhaps not yet begun
 
     async def next(self) -> Outcome:
@@ -201,6 +203,7 @@ class Work:
         if self._on_error == "raise" or isinstance(reading.error, _ENDING):
             await self.close()
             return reading.error
+        self.ids.of(reading)  # so that no other picture of the name gets its id
         logger.warning("skipped: %s", one_line(reading.error.brief))
         return None
 

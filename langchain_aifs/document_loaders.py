@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseBlobParser, BaseLoader
 
-from aifs_vision import ReadingIds, RunReport, SettingsError, Task, Vision, is_source
+from aifs_vision import RunReport, SettingsError, Task, Vision, is_source
 from langchain_aifs._arrays import CHANNELS, in_rgb
 from langchain_aifs._documents import document_of
 
@@ -88,17 +88,15 @@ class AIFSImageLoader(BaseLoader):
         While it is iterated it raises what `Vision.read_many` raises, and RuntimeError where the sources are an
         iterator that has been read before.
         """
-        ids = ReadingIds()
         with self._begin() as run:
             for reading in run:
-                yield document_of(reading, ids=ids)
+                yield document_of(reading, ids=run.ids)
 
     async def alazy_load(self) -> AsyncIterator[Document]:
         """The asynchronous twin of `lazy_load`."""
-        ids = ReadingIds()
         async with self._begin() as run:
             async for reading in run:
-                yield document_of(reading, ids=ids)
+                yield document_of(reading, ids=run.ids)
 
     def estimate(self) -> Estimate:
         """What loading would take: images, tokens, EUR, minutes; nothing is sent.

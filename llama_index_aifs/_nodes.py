@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import Document, MediaResource, MetadataMode, NodeRelationship, TextNode
 
-from llama_index_aifs._pending import HELD, MARK, OTHERS, PLACED, TWIN, Pending
+from llama_index_aifs._pending import HELD, MARK, OTHERS, PLACED, TWIN, TWIN_PLACED, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ def pending_document(
     known: dict[str, Any] = {key: value for key, value in image.metadata().items() if key not in _OF_A_MODEL}
     if image.error is None:
         known["status"] = "pending"
-    known[MARK] = PLACED if picture is None else TWIN if twin else HELD
+    known[MARK] = (TWIN_PLACED if twin else PLACED) if picture is None else TWIN if twin else HELD
     made = _document(image, "", known, extra_info or {})
     made.image_resource = picture
     if twin:
@@ -74,7 +74,7 @@ def node_of(reading: Reading, node: BaseNode, pending: Pending) -> BaseNode:
         return _of_others(reading, node, pending, failed=failed)
     known: dict[str, Any] = {**reading.metadata(), **({MARK: pending.mark} if failed else {})}
     given = {key: value for key, value in node.metadata.items() if key not in _OWN}
-    fields = {"id_": reading.twin_id if pending.kind == TWIN else reading.id, **_kept(node, known, given, reading)}
+    fields = {"id_": reading.twin_id if pending.is_twin else reading.id, **_kept(node, known, given, reading)}
     if failed:
         picture = getattr(node, "image_resource", None)
         return Document(text_resource=MediaResource(text=""), image_resource=picture, **fields)

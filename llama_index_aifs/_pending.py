@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HELD", "MARK", "OTHERS", "PLACED", "TWIN", "Pending", "page_of"]
+__all__ = ["HELD", "MARK", "OTHERS", "PLACED", "TWIN", "TWIN_PLACED", "Pending", "page_of"]
 
 MARK = "aifs_pending"
 """The metadata key that this package alone writes, hidden from what is embedded and from LLMs.
@@ -19,6 +19,7 @@ Metadata such as `status` and `source` are everybody's: by them nobody's node is
 PLACED = "path"  # `source` is where the picture is
 HELD = "bytes"  # the picture is in the node, and nowhere else
 TWIN = "bytes of a name used twice"  # the same, of which the id of its readings tells, too
+TWIN_PLACED = "path of a name used twice"  # and that of bytes before it
 OTHERS = "node"  # the picture of a node that others have made, and whose reading failed
 
 
@@ -42,11 +43,21 @@ class Pending:
         mark = metadata.get(MARK)
         if not isinstance(mark, str):
             return None
-        if mark in {PLACED, HELD, TWIN}:
+        if mark in {PLACED, HELD, TWIN, TWIN_PLACED}:
             return cls(kind=mark, page=page_of(metadata))
         kind, _, rest = mark.partition(" ")
         page, _, node_id = rest.partition(" ")
         return cls(kind=OTHERS, page=int(page), node_id=node_id) if kind == OTHERS and page.isdecimal() else None
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the source is where the picture is."""
+        return self.kind in {PLACED, TWIN_PLACED}
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether another picture has the name of this one."""
+        return self.kind in {TWIN, TWIN_PLACED}
 
     @property
     def mark(self) -> str:

@@ -11,7 +11,7 @@ from llama_index.core.schema import MetadataMode
 from aifs_vision import ImageAccessError, ImageNotFoundError, SourcePages, name_of, path_named
 from llama_index_aifs._held import HeldPictures, picture_in
 from llama_index_aifs._nodes import node_of
-from llama_index_aifs._pending import OTHERS, PLACED, Pending
+from llama_index_aifs._pending import OTHERS, Pending
 from llama_index_aifs._remote import Lost, source_on
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _reference(node: BaseNode, fs: AbstractFileSystem | None, pictures: HeldPict
         return _Reference(name=name, source=(name, data), held=True, digest=digest, pending=pending)
     if node.get_content(MetadataMode.NONE):  # a part of what was read of it
         return None
-    if pending.kind != PLACED:
+    if not pending.is_placed:
         return _lost(name, pending)
     return _Reference(name=name, source=_source_at(name, fs), digest=node.metadata.get("image_sha256"), pending=pending)
 

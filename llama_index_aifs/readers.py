@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 
-from aifs_vision import READABLE_SUFFIXES, ReadingIds, Task, Vision, survey_images
+from aifs_vision import READABLE_SUFFIXES, Task, Vision, survey_images
 from llama_index_aifs._given import Given
 from llama_index_aifs._instrumentation import Trace
 from llama_index_aifs._later import Later
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from llama_index.core.readers.base import BaseReader
     from llama_index.core.schema import Document
 
-    from aifs_vision import Estimate, Frames, ImageLimits, OnError, OnRequest, Reading, Run, RunReport, Source
+    from aifs_vision import (
+        Estimate,
+        Frames,
+        ImageLimits,
+        OnError,
+        OnRequest,
+        Reading,
+        ReadingIds,
+        Run,
+        RunReport,
+        Source,
+    )
 
 __all__ = ["AIFSImageReader"]
 
@@ -165,10 +176,10 @@ class AIFSImageReader(BasePydanticReader):
             extra_info: further metadata for every Document.
             fs: an fsspec file system that paths are opened on; None for the local one.
         """
-        given, ids = Given(file), ReadingIds()
+        given = Given(file)
         with self._watched(given.sources(self._task), fs) as (run, read), run:
             for reading in run:
-                yield self._document(read(reading), extra_info, given, ids)
+                yield self._document(read(reading), extra_info, given, run.ids)
 
     def load_data(
         self,
@@ -204,11 +215,11 @@ class AIFSImageReader(BasePydanticReader):
 
         (LlamaIndex's own readers differ: some give a coroutine of a list here, which would not be lazy.)
         """
-        given, ids = Given(file), ReadingIds()
+        given = Given(file)
         with self._watched(given.sources(self._task), fs) as (run, read):
             async with run:
                 async for reading in run:
-                    yield self._document(read(reading), extra_info, given, ids)
+                    yield self._document(read(reading), extra_info, given, run.ids)
 
     def estimate(self, file: Source | Iterable[Source], fs: AbstractFileSystem | None = None) -> Estimate:
         """What loading the same would take: images, tokens, EUR, minutes; nothing is sent.
@@ -264,9 +275,7 @@ class AIFSImageReader(BasePydanticReader):
         if self._task is not None:
             return document(reading, extra_info, id_)
         picture, twin = given.picture_of(reading)
-        return pending_document(
-            reading, extra_info, picture, twin=picture is not None and (twin or id_ == reading.twin_id)
-        )
+        return pending_document(reading, extra_info, picture, twin=twin or id_ == reading.twin_id)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         yield "model", self._model

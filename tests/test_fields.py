@@ -12,6 +12,8 @@ from aifs_vision import Limits, ReadingIds, Task, Vision
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved
 
+PNG = saved(corners())
+
 
 class Address(BaseModel):
     """A place."""
@@ -161,6 +163,20 @@ def test_pictures_of_one_name_have_ids_of_their_own() -> None:
     assert found == [readings[0].id, readings[1].twin_id, readings[0].id, readings[3].id]
     assert len(set(found)) == 3
     assert readings[0].id == readings[1].id
+
+
+def test_what_is_skipped_keeps_its_id() -> None:
+    """A run's ids know of what it has left out: no other picture of the name gets its id, and no page another one."""
+    uploads = [("a.png", saved(corners())), ("a.png", saved(corners(90, 50))), ("b.png", b"broken"), ("b.png", PNG)]
+    found = {}
+    for on_error in ("keep", "skip"):
+        with Emulator(ocr=False) as server:
+            server.fail(400)
+            vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(in_flight=1))
+            run = vision.read_many(uploads, "ocr", on_error=on_error)
+            found[on_error] = [run.ids.of(reading) for reading in run]
+    assert len({*found["keep"]}) == 4
+    assert found["skip"] == [found["keep"][1], found["keep"][3]]
 
 
 def test_reports_add_up() -> None:

@@ -150,3 +150,24 @@ def test_the_same_vectors() -> None:
     assert chain.embed_documents(["a", "b"]) == index.get_text_embedding_batch(["a", "b"])
     assert chain.embed_query("a") == index.get_query_embedding("a")
     assert chain.dimensions == index.dimensions
+
+
+@pytest.mark.usefixtures("environment")
+def test_ids_of_one_name_are_the_same_whatever_fails(server: Emulator) -> None:
+    """Where the first picture of a name is skipped, the others keep the ids that they have beside it; in both."""
+    uploads = [("a.png", saved(corners())), ("a.png", saved(corners(90, 40))), ("b.png", b"x"), ("b.png", b"y")]
+    uploads.append(("b.png", saved(corners())))
+    options: dict[str, Any] = {"task": "ocr", "limits": Limits(in_flight=1)}
+    whole = [document.id for document in AIFSImageLoader(uploads, on_error="keep", **options).load()]
+    loader = AIFSImageLoader(uploads, on_error="skip", **options)
+    reader = AIFSImageReader(on_error="skip", **options)
+    found: list[list[Any]] = []
+    for load in (
+        lambda: [document.id for document in loader.load()],
+        lambda: [document.id for document in asyncio.run(loader.aload())],
+        lambda: [document.id_ for document in reader.load_data(uploads)],
+        lambda: [document.id_ for document in asyncio.run(reader.aload_data(uploads))],
+    ):
+        server.fail(400)
+        found.append(load())
+    assert found == [[whole[1], whole[4]]] * 4

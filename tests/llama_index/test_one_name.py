@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from llama_index.core.storage.docstore import SimpleDocumentStore
 
+from aifs_vision import Limits
 from llama_index_aifs import AIFSImageReader, ImageToText
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aifs_vision.emulator import Emulator
 
 pytestmark = pytest.mark.usefixtures("environment")
 PNG, OTHER = saved(corners()), saved(corners(90, 50))
@@ -60,6 +63,33 @@ def test_one_step_and_two_give_the_same_ids() -> None:
     listed = AIFSImageReader(task=None, on_error="keep").load_data(uploads)
     steps = ImageToText(task="ocr", on_error="keep")(listed)
     assert [node.id_ for node in steps] == ids(*uploads, on_error="keep")
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_path_and_bytes_of_its_name(order: int, tmp_path: Path) -> None:
+    """Whichever comes first has the usual id, and the other one its own, the same in one step as in two."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    sources: list[Any] = [(str(path), OTHER), path, (str(path), saved(corners(50, 90)))]
+    sources = sources[order:] + sources[:order]
+    one = ids(*sources)
+    listed = AIFSImageReader(task=None).load_data(sources)
+    assert len(set(one)) == len({document.id_ for document in listed}) == 3
+    assert [node.id_ for node in ImageToText(task="ocr")(listed)] == one
+    kept = [type(document).from_dict(document.to_dict()) for document in listed if document.image_resource is None]
+    assert [node.id_ for node in ImageToText(task="ocr")(kept)] == [one[sources.index(path)]]
+
+
+def test_what_fails_changes_no_id(server: Emulator) -> None:
+    """With "skip", in one step and in two, each picture has the id that it has where all of them are read."""
+    uploads = [("a.png", PNG), ("a.png", OTHER), ("b.png", BROKEN), ("b.png", PNG), ("c.png", PNG)]
+    _, other, _, twin, last = ids(*uploads, on_error="keep")
+    server.fail(400)
+    assert ids(*uploads, on_error="skip", limits=Limits(in_flight=1)) == [other, twin, last]
+    listed = AIFSImageReader(task=None, on_error="skip").load_data(uploads)
+    server.fail(400)
+    nodes = ImageToText(task="ocr", on_error="skip", limits=Limits(in_flight=1))(listed)
+    assert [node.id_ for node in nodes] == [other, twin, last]
 
 
 def test_file_objects_of_one_name(tmp_path: Path) -> None:
