@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Annotated, Any, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, RootModel
 from typing_extensions import NotRequired, Required, TypedDict, get_type_hints, is_typeddict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["DESCRIBES_FUNCTIONS", "answer_class"]
+__all__ = ["DESCRIBES_FUNCTIONS", "answer_class", "as_langchain_reads"]
 
 DESCRIBES_FUNCTIONS = frozenset({"function", "name", "toolSpec"})
 """Keys that descriptions of functions have, and JSON schemas do not."""
@@ -32,7 +32,7 @@ def answer_class(schema: Any) -> type[BaseModel] | None:
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         return cast("type[BaseModel]", schema)
     if is_typeddict(schema):
-        return _root(_of_typed_dict(schema, ()))
+        return _root(_rebuilt(schema, (), _of_pydantic))  # as it takes them on every Python
     described = isinstance(schema, dict) and DESCRIBES_FUNCTIONS.isdisjoint(schema)
     rules = schema if described else convert_to_openai_tool(schema)["function"].get("parameters") or {}
     return _root(Annotated[dict[str, Any], AfterValidator(_checked_by(rules))])
@@ -45,35 +45,72 @@ def _root(kind: Any) -> type[BaseModel]:
 # -- TypedDict -----------------------------------------------------------------------------------------------------
 
 
-def _of_typed_dict(kind: Any, above: tuple[Any, ...]) -> Any:
-    """The same TypedDict as pydantic takes it on every Python, with what LangChain reads out of `Annotated`.
+def as_langchain_reads(kind: Any) -> Any:
+    """The same TypedDict as LangChain makes a function's description of, which knows no `NotRequired`."""
+    return _rebuilt(kind, (), _of_langchain)
 
-    There, `Annotated[int, None, "what it is"]` is a field that may be missing, and `Annotated[int, ..., "what it is"]`
-    one that may not.
-    """
+
+class _Field(NamedTuple):
+    """A field of a TypedDict: its type, whether it is needed, and what `Annotated` says besides."""
+
+    kind: Any
+    needed: bool
+    default: Any = ...
+    described: tuple[Any, ...] = ()
+
+
+def _of_langchain(field: _Field) -> Any:
+    if field.needed and not field.described:
+        return field.kind
+    default = ... if field.needed else None if field.default is ... else field.default
+    said = (field.kind, default, *field.described)
+    return cast("Any", Annotated)[said]
+
+
+def _of_pydantic(field: _Field) -> Any:
+    return Required[field.kind] if field.needed else NotRequired[field.kind]
+
+
+def _rebuilt(kind: Any, above: tuple[Any, ...], written: Callable[[_Field], Any]) -> Any:
+    """A TypedDict anew, with its fields as they are to be `written`."""
     fields: dict[str, Any] = {}
+    for name, field in _fields(kind):
+        fields[name] = written(field._replace(kind=_plain(field.kind, (*above, kind), written)))
+    made = cast("Any", TypedDict)(kind.__name__, fields)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def _fields(kind: Any) -> Iterator[tuple[str, _Field]]:
+    """The fields by name, as LangChain reads them.
+
+    `Annotated[int, None, "what it is"]` may be missing, and `Annotated[int, ..., "what it is"]` may not. Where
+    annotations are texts, Python itself does not see their `NotRequired`.
+    """
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        inner, needed = hint, name in kind.__required_keys__
-        if _around(hint) is Annotated:
-            inner, default, *_ = get_args(hint)
-            needed = needed and default is ...
-        inner = _plain(inner, (*above, kind))
-        fields[name] = Required[inner] if needed else NotRequired[inner]
-    return TypedDict(kind.__name__, fields)  # type: ignore[operator]  # made as the program runs
+        field = _Field(hint, name in kind.__required_keys__)
+        while (origin := _around(field.kind)) in (Annotated, Required, NotRequired):
+            inner, *said = get_args(field.kind)
+            if origin is Annotated:
+                default, *described = said
+                field = _Field(inner, field.needed and default is ..., default, tuple(described))
+            else:
+                field = field._replace(kind=inner, needed=origin is Required)
+        yield name, field
 
 
 def _around(kind: Any) -> Any:
     return get_origin(kind)
 
 
-def _plain(kind: Any, above: tuple[Any, ...]) -> Any:
-    """A type of a field, whose TypedDicts pydantic takes; one that holds itself is not looked into once more."""
+def _plain(kind: Any, above: tuple[Any, ...], written: Callable[[_Field], Any]) -> Any:
+    """A type of a field, its TypedDicts anew; one that holds itself is not looked into once more."""
     if is_typeddict(kind):
-        return dict[str, Any] if kind in above else _of_typed_dict(kind, above)
+        return dict[str, Any] if kind in above else _rebuilt(kind, above, written)
     origin, inner = _around(kind), get_args(kind)
     if origin is None or not any(map(_holds_typed_dict, inner)):
         return kind
-    return (Union if origin is types.UnionType else origin)[tuple(_plain(part, above) for part in inner)]
+    return (Union if origin is types.UnionType else origin)[tuple(_plain(part, above, written) for part in inner)]
 
 
 def _holds_typed_dict(kind: Any) -> bool:

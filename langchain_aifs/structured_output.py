@@ -12,9 +12,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Syst
 from langchain_core.runnables import RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from pydantic import RootModel
+from typing_extensions import is_typeddict
 
 from aifs_vision import AIFSError, DataMismatch, data_of
-from langchain_aifs._schemas import DESCRIBES_FUNCTIONS, answer_class
+from langchain_aifs._schemas import DESCRIBES_FUNCTIONS, answer_class, as_langchain_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,9 @@ def response_format_of(schema: Any, *, strict: bool | None = None) -> dict[str, 
 def _named(schema: Any) -> tuple[Any, bool | None]:
     """A schema with a name that a function may have, out of its wrappings, and the strictness that these have."""
     if not isinstance(schema, dict):
-        return schema, None
+        return as_langchain_reads(schema) if is_typeddict(schema) else schema, None
+    if schema.get("type") == "function" and isinstance(schema.get("function"), dict):
+        return schema["function"], schema["function"].get("strict")
     inner = schema.get("json_schema")
     wrapped = inner if schema.get("type") == "json_schema" and isinstance(inner, dict) else schema
     if isinstance(wrapped.get("schema"), dict):

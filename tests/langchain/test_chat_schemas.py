@@ -50,6 +50,19 @@ class Grown(Base):
     total: float
 
 
+class Voucher(TypedDict):
+    """A voucher.
+
+    Args:
+        code: as it is printed.
+    """
+
+    code: typing_extensions.NotRequired[str]
+    till: typing_extensions.Required[Annotated[int, ..., "its number"]]
+    note: Annotated[typing_extensions.NotRequired[str], None, "by hand"]
+    parts: typing_extensions.NotRequired[list[Grown]]
+
+
 SCHEMA: dict[str, Any] = {
     "title": "Receipt",
     "type": "object",
@@ -74,6 +87,7 @@ SCHEMAS: dict[str, Any] = {
     "JSON schema": SCHEMA,
     "of a request": {"name": "Receipt", "schema": SCHEMA, "strict": True},
     "a function": {"name": "Receipt", "description": "What it says.", "parameters": PARAMETERS},
+    "a tool": {"type": "function", "function": {"name": "Receipt", "parameters": PARAMETERS}},
     "Anthropic's": {"name": "Receipt", "input_schema": PARAMETERS},
     "Bedrock's": {"toolSpec": {"name": "Receipt", "inputSchema": {"json": PARAMETERS}}},
 }
@@ -201,3 +215,22 @@ def test_functions_are_schemas_as_well() -> None:
     assert asked(a_function(), {"shop": "a", "total": 1}, "function_calling") == {"shop": "a", "total": 1}
     with pytest.raises(StructuredOutputError, match="total"):
         asked(a_function(), {"shop": "a", "total": "b"}, "function_calling")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fields_that_are_not_required_may_be_missing(service: Emulator, method: Any) -> None:
+    """`NotRequired` and `total=False` are told to the model, with descriptions, and kept to when it answers."""
+    for fits in ({"till": 1}, {"code": "a", "till": 1, "parts": [{"total": 1.0}]}):
+        assert asked(Voucher, fits, method) == fits
+    for wrong in ({"code": "a"}, {"till": 1, "code": 2}, {"till": 1, "parts": [{"shop": "x"}]}):
+        with pytest.raises(StructuredOutputError):
+            asked(Voucher, wrong, method)
+    body = service.requests[-1].body
+    if method == "json_mode":
+        return
+    told = body["tools"][0]["function"] if "tools" in body else body["response_format"]["json_schema"]
+    rules = told["parameters" if "tools" in body else "schema"]
+    assert (told["name"], told["description"], rules["required"]) == ("Voucher", "A voucher.", ["till"])
+    said = {name: field.get("description") for name, field in rules["properties"].items()}
+    assert said == {"code": "as it is printed.", "till": "its number", "note": "by hand", "parts": None}
+    assert rules["properties"]["parts"]["items"]["required"] == ["total"]
