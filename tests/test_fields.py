@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal  # noqa: TC003 - pydantic looks it up
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, computed_field, create_model
 
@@ -12,7 +12,8 @@ from aifs_vision import Limits, ReadingIds, Task, Vision
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved
 
-PNG = saved(corners())
+if TYPE_CHECKING:
+    from aifs_vision.emulator import ChatRequest
 
 
 class Address(BaseModel):
@@ -165,14 +166,20 @@ def test_pictures_of_one_name_have_ids_of_their_own() -> None:
     assert readings[0].id == readings[1].id
 
 
+def refusing(asked: ChatRequest) -> str:
+    """What is said of pictures: of those of one size nothing."""
+    picture = asked.images[0].picture
+    return "Text." if picture is not None and picture.size == (90, 50) else "I'm sorry, but I can't assist with that."
+
+
 def test_what_is_skipped_keeps_its_id() -> None:
     """A run's ids know of what it has left out: no other picture of the name gets its id, and no page another one."""
-    uploads = [("a.png", saved(corners())), ("a.png", saved(corners(90, 50))), ("b.png", b"broken"), ("b.png", PNG)]
+    uploads = [("a.png", saved(corners())), ("a.png", saved(corners(90, 50))), ("b.png", b"broken")]
+    uploads.append(("b.png", saved(corners(90, 50))))
     found = {}
     for on_error in ("keep", "skip"):
-        with Emulator(ocr=False) as server:
-            server.fail(400)
-            vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits(in_flight=1))
+        with Emulator(ocr=False, reply=refusing) as server:
+            vision = Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits())
             run = vision.read_many(uploads, "ocr", on_error=on_error)
             found[on_error] = [run.ids.of(reading) for reading in run]
     assert len({*found["keep"]}) == 4

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from aifs_vision.emulator import ChatRequest
+
 
 class Seller(BaseModel):
     """A part of an invoice."""
@@ -153,21 +155,26 @@ def test_the_same_vectors() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_ids_of_one_name_are_the_same_whatever_fails(server: Emulator) -> None:
+def test_ids_of_one_name_are_the_same_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first picture of a name is skipped, the others keep the ids that they have beside it; in both."""
     uploads = [("a.png", saved(corners())), ("a.png", saved(corners(90, 40))), ("b.png", b"x"), ("b.png", b"y")]
     uploads.append(("b.png", saved(corners())))
-    options: dict[str, Any] = {"task": "ocr", "limits": Limits(in_flight=1)}
-    whole = [document.id for document in AIFSImageLoader(uploads, on_error="keep", **options).load()]
-    loader = AIFSImageLoader(uploads, on_error="skip", **options)
-    reader = AIFSImageReader(on_error="skip", **options)
-    found: list[list[Any]] = []
-    for load in (
-        lambda: [document.id for document in loader.load()],
-        lambda: [document.id for document in asyncio.run(loader.aload())],
-        lambda: [document.id_ for document in reader.load_data(uploads)],
-        lambda: [document.id_ for document in asyncio.run(reader.aload_data(uploads))],
-    ):
-        server.fail(400)
-        found.append(load())
-    assert found == [[whole[1], whole[4]]] * 4
+    uploads.append(("c.png", saved(corners(90, 40))))
+    with Emulator(ocr=False, reply=refusing) as server:
+        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
+        whole = [document.id for document in AIFSImageLoader(uploads, task="ocr", on_error="keep").load()]
+        loader = AIFSImageLoader(uploads, task="ocr", on_error="skip")
+        reader = AIFSImageReader(task="ocr", on_error="skip")
+        found: list[list[Any]] = [
+            [document.id for document in loader.load()],
+            [document.id for document in asyncio.run(loader.aload())],
+            [document.id_ for document in reader.load_data(uploads)],
+            [document.id_ for document in asyncio.run(reader.aload_data(uploads))],
+        ]
+    assert found == [[whole[1], whole[5]]] * 4
+
+
+def refusing(asked: ChatRequest) -> str:
+    """What is said of pictures: of those of one size nothing."""
+    picture = asked.images[0].picture
+    return "Text." if picture is not None and picture.size == (90, 40) else "I'm sorry, but I can't assist with that."

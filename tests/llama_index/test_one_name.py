@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from llama_index.core.storage.docstore import SimpleDocumentStore
 
-from aifs_vision import Limits
+from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aifs_vision.emulator import Emulator
+    from aifs_vision.emulator import ChatRequest
 
 pytestmark = pytest.mark.usefixtures("environment")
 PNG, OTHER = saved(corners()), saved(corners(90, 50))
@@ -80,15 +80,21 @@ def test_a_path_and_bytes_of_its_name(order: int, tmp_path: Path) -> None:
     assert [node.id_ for node in ImageToText(task="ocr")(kept)] == [one[sources.index(path)]]
 
 
-def test_what_fails_changes_no_id(server: Emulator) -> None:
+def refusing(asked: ChatRequest) -> str:
+    """What is said of pictures: of those of one size nothing."""
+    picture = asked.images[0].picture
+    return "Text." if picture is not None and picture.size == (90, 50) else "I'm sorry, but I can't assist with that."
+
+
+def test_what_fails_changes_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """With "skip", in one step and in two, each picture has the id that it has where all of them are read."""
-    uploads = [("a.png", PNG), ("a.png", OTHER), ("b.png", BROKEN), ("b.png", PNG), ("c.png", PNG)]
-    _, other, _, twin, last = ids(*uploads, on_error="keep")
-    server.fail(400)
-    assert ids(*uploads, on_error="skip", limits=Limits(in_flight=1)) == [other, twin, last]
-    listed = AIFSImageReader(task=None, on_error="skip").load_data(uploads)
-    server.fail(400)
-    nodes = ImageToText(task="ocr", on_error="skip", limits=Limits(in_flight=1))(listed)
+    uploads = [("a.png", PNG), ("a.png", OTHER), ("b.png", BROKEN), ("b.png", OTHER), ("c.png", OTHER)]
+    with Emulator(ocr=False, reply=refusing) as server:
+        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
+        _, other, _, twin, last = ids(*uploads, on_error="keep")
+        assert ids(*uploads, on_error="skip") == [other, twin, last]
+        listed = AIFSImageReader(task=None, on_error="skip").load_data(uploads)
+        nodes = ImageToText(task="ocr", on_error="skip")(listed)
     assert [node.id_ for node in nodes] == [other, twin, last]
 
 
