@@ -45,7 +45,7 @@ def cost_of(asked: Mapping[str, Any], card: ModelCard, *, embeds: bool = False) 
         if isinstance(part, str):
             read += text_tokens(part)
         elif part.get("type") in _PICTURES:
-            read += image_tokens(card, *_size_of(part.get("image_url"))) if card.takes_images else 0
+            read += _tokens_of(part, card) if card.takes_images else 0
         else:
             read += text_tokens(str(part.get("text", "")))
     room = next((asked[name] for name in _ROOMS if asked.get(name)), _USUAL_OUTPUT)
@@ -66,6 +66,12 @@ def _parts(asked: Mapping[str, Any]) -> Iterator[str | dict[str, Any]]:
         for part in content if isinstance(content, list) else [content]:
             if isinstance(part, (str, dict)):
                 yield part
+
+
+def _tokens_of(part: Mapping[str, Any], card: ModelCard) -> int:
+    given = part.get("image_url")
+    detail = (given if isinstance(given, dict) else part).get("detail")
+    return image_tokens(card, *_size_of(given), detail=detail)
 
 
 def _size_of(given: Any) -> tuple[int, int]:

@@ -18,13 +18,21 @@ __all__ = ["image_tokens", "text_tokens", "visible_size"]
 _BYTES_PER_TOKEN = 3.5  # UTF-8 bytes; about 4 in English, 3 in German and in OCR text full of figures
 
 
-def image_tokens(model: str | ModelCard, width: int, height: int) -> int:
+def image_tokens(model: str | ModelCard, width: int, height: int, *, detail: str | None = None) -> int:
     """The input tokens that the model's host counts for a picture of `width` x `height` px, as it is sent.
+
+    Args:
+        model: the model's name or card.
+        width, height: px.
+        detail: as the message has it. Of "low", OpenAI's models that see in tiles count the base tokens alone (OpenAI
+            guide "Images and vision", calculating costs); nothing else makes a difference.
 
     Raises:
         ValueError: a side below 1 px, or a model that takes no images.
     """
     numbers, family = _rule(model, width, height)
+    if detail == "low" and family is _FAMILIES["tiles"]:
+        return int(numbers["base"])
     return family[0](numbers, width, height)
 
 

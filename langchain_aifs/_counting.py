@@ -45,7 +45,7 @@ def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: 
         if isinstance(found, dict):
             count += text_tokens(str(found.get("text") or json.dumps(found, default=str)))
         elif eyes.card.takes_images:
-            count += sum(image_tokens(eyes.card, *size) for size in _sizes(found, eyes))
+            count += sum(image_tokens(eyes.card, *size, detail=found.detail) for size in _sizes(found, eyes))
     return count + sum(text_tokens(json.dumps(convert_to_openai_tool(tool))) for tool in tools)
 
 

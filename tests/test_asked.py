@@ -78,6 +78,17 @@ def test_texts_and_pictures_count_in_every_form(form: str) -> None:
     assert reserved("/responses", SAME[form]) == pytest.approx(expected, rel=0.05)
 
 
+def test_pictures_of_low_detail_count_as_such() -> None:
+    """What a picture of low detail is expected to use is little, in chats and in /responses."""
+    expected = text_tokens(WORDS) + image_tokens(MODEL, 1500, 700, detail="low")
+    low = {"type": "image_url", "image_url": {"url": LARGE, "detail": "low"}}
+    assert reserved("/chat/completions", chat({"type": "text", "text": WORDS}, low)) == pytest.approx(
+        expected, rel=0.05
+    )
+    body = {"input": [{"role": "user", "content": [said(WORDS), {**shown(LARGE), "detail": "low"}]}]}
+    assert reserved("/responses", body) == pytest.approx(expected, rel=0.05)
+
+
 def test_pictures_count_by_their_sizes() -> None:
     """A small picture in an input counts as one, and not as a usual one; what is no picture at all does no harm."""
     for url, size in ((SMALL, (60, 40)), (LARGE, (1500, 700))):

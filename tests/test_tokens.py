@@ -58,6 +58,24 @@ def test_every_family_is_known_by_name(model: str, width: int, height: int, toke
     assert image_tokens(model, width, height) == tokens
 
 
+@pytest.mark.parametrize(
+    ("model", "detail", "tokens"),
+    [
+        ("gpt-4.1", "low", 85),
+        ("gpt-4o-mini", "low", 2833),
+        ("gpt-5", "low", 70),
+        ("gpt-4.1", "high", 765),
+        ("gpt-4.1", "auto", 765),
+        ("gpt-4.1", None, 765),
+        ("o4-mini", "low", 1762),  # of patches the guide knows no such price
+        ("gemini-2.5-pro", "low", image_tokens("gemini-2.5-pro", 1024, 1024)),
+    ],
+)
+def test_pictures_of_low_detail_are_cheap(model: str, detail: str | None, tokens: int) -> None:
+    """`detail="low"` costs the base tokens alone, of OpenAI's models that see in tiles, and changes nothing else."""
+    assert image_tokens(model, 1024, 1024, detail=detail) == tokens
+
+
 def test_impossible_questions_are_refused() -> None:
     """A size below one pixel, or a model without eyes, is a ValueError that says so."""
     with pytest.raises(ValueError, match="at least 1 px"):

@@ -59,11 +59,12 @@ class Refused(Exception):  # noqa: N818 - an answer of the emulator, never seen 
 
 @dataclass(kw_only=True)
 class SentImage:
-    """One picture of a request: its label and bytes (or its URL), decoded where it was sent inline."""
+    """One picture of a request: its label and bytes (or its URL), `detail`, decoded where it was sent inline."""
 
     label: str | None = None
     data: bytes = field(default=b"", repr=False)
     url: str | None = None
+    detail: str | None = None
     picture: Image.Image | None = field(default=None, repr=False)
 
 
@@ -262,9 +263,10 @@ def check_image(given: Any, where: str) -> SentImage:
     if found[1] not in _LABELS:
         raise Refused(400, f"{where}.image_url.url: unsupported image type {found[1]!r}")
     try:
-        return SentImage(label=found[1], data=base64.b64decode(found[2], validate=True))
+        data = base64.b64decode(found[2], validate=True)
     except binascii.Error as error:
         raise Refused(400, f"{where}.image_url.url: invalid base64 ({error})") from error
+    return SentImage(label=found[1], data=data, detail=given.get("detail"))
 
 
 def schema_of(given: Any) -> dict[str, Any] | None:

@@ -34,8 +34,10 @@ def cut_to_tokens(text: str, most: int) -> tuple[str, int, bool]:
     return (text[: pieces[most - 1].end()] if most else ""), most, True
 
 
-def tokens_of_image(rule: ImageRule, width: int, height: int) -> int:
-    """Tokens of a picture of `width` x `height` px under the rule of a model family."""
+def tokens_of_image(rule: ImageRule, width: int, height: int, detail: str | None = None) -> int:
+    """Tokens of a picture of `width` x `height` px under the rule of a family; of a low `detail` no tile counts."""
+    if detail == "low" and rule.kind == "tiles":
+        return int(rule.numbers["base"])
     return int(_KINDS[rule.kind](rule.numbers, width, height))
 
 

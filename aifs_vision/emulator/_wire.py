@@ -42,8 +42,9 @@ _SOME_WORDS = re.compile(r"\s*\S+(?:\s+\S+){0,2}\s*")
 def input_tokens(request: ChatRequest) -> int:
     """The prompt's tokens: its texts, and its pictures by the rule of the model's family."""
     rule = request.card.image_rule
-    pictures = [image.picture.size for image in request.images if image.picture is not None]
-    return tokens_of_text(*request.texts) + sum(tokens_of_image(rule, *size) for size in pictures if rule)
+    pictures = [(image.picture.size, image.detail) for image in request.images if image.picture is not None]
+    seen = sum(tokens_of_image(rule, *size, detail) for size, detail in pictures if rule)
+    return tokens_of_text(*request.texts) + seen
 
 
 def completion(request: ChatRequest, message: dict[str, Any], *, cut: bool = False) -> dict[str, Any]:

@@ -85,3 +85,20 @@ def test_pictures_are_counted_wherever_they_stand() -> None:
     used = chat.invoke(talk).usage_metadata
     assert used is not None
     assert chat.get_num_tokens_from_messages(talk) == pytest.approx(used["input_tokens"], rel=0.02, abs=12)
+
+
+@pytest.mark.parametrize("more", [{}, {"use_responses_api": True}])
+def test_pictures_of_low_detail_are_counted_as_the_service_does(server: Emulator, more: dict[str, Any]) -> None:
+    """A picture with `detail="low"` counts as little as the service takes for it, also in /responses."""
+    chat = ChatAIFS(model="gpt-4.1", **more)
+    counts = []
+    for detail in ("low", "high"):
+        url = f"data:image/png;base64,{screenshot(1080, 2400)}"
+        block = {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+        message = [HumanMessage([{"type": "text", "text": "What does it say?"}, block])]
+        counts.append(chat.get_num_tokens_from_messages(message))
+        used = chat.invoke(message).usage_metadata
+        assert used is not None
+        assert counts[-1] == pytest.approx(used["input_tokens"], rel=0.02, abs=12)
+    assert counts[0] < 85 + 20 < counts[1]
+    assert len(server.requests) == 2
