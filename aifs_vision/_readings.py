@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
@@ -166,19 +167,22 @@ class Reading:
         """The scalars of the data, flat, for the metadata of an index; {} without data.
 
         Fields of a model inside are named "<field>_<field>"; lists, dicts, None and fields the schema does not have
-        are left to `content`. They are as the data serialises itself, but a Decimal is a number, so that a store can
-        compare it.
+        are left to `content`, and so are numbers that no JSON has, such as NaN. They are as the data serialises itself,
+        but a Decimal is a number, so that a store can compare it; one that is too large for a float is left out, too.
 
         No name is used twice, and none depends on what the other fields hold. The attributes of `Reading` keep their
         names: a field `status` is found as "data_status". Of two fields with one name, such as `seller.city` and
         `seller_city`, the one that is less deep keeps it (of equal ones the first in the alphabet), and the other one
-        gets "data_" before it, once more where that is taken, too.
+        gets "data_" before it, once more where that is taken, too. In a schema that is part of itself many paths may
+        spell one name: those are named by their path, such as "parent.parent_name".
         """
-        if self.data is None:
+        data: Any = _bare(self.data)
+        if not hasattr(data, "model_dump"):  # none, or a list at the top
             return {}
         found: dict[str, str | int | float | bool] = {}
-        for path, value in _scalars(self.data, self.data.model_dump(mode="json", by_alias=False)):
-            name = _flat_name(type(self.data), path)
+        names = _Names(type(data))
+        for path, value in _scalars(data, data.model_dump(mode="json", by_alias=False)):
+            name = names.of(path)
             while name in found:  # of a class that the schema does not name
                 name = _PREFIX + name
             found[name] = value
@@ -213,36 +217,90 @@ class Reading:
 # entries of an index.
 _TAKEN = frozenset(field.name for field in fields(Reading))
 
-
 _PREFIX = "data_"
+_MOST_SPELLINGS = 32  # paths that may share a name and be told apart by "data_"
 
 
 def _scalars(data: Any, dumped: Mapping[str, Any]) -> Iterator[tuple[_Path, str | int | float | bool]]:
     for name, shown in dumped.items():
-        value = None if name in (data.model_extra or ()) else getattr(data, name, None)
+        value = None if name in (data.model_extra or ()) else _bare(getattr(data, name, None))
         if hasattr(value, "model_dump") and isinstance(shown, dict):
             yield from (((name, *inner), scalar) for inner, scalar in _scalars(value, shown))
-        elif isinstance(value, Decimal) and shown == str(value):
-            yield (name,), float(value)
-        elif value is not None and isinstance(shown, (str, int, float, bool)):
-            yield (name,), shown
+            continue
+        scalar = float(value) if isinstance(value, Decimal) and shown == str(value) else shown
+        known = value is not None and isinstance(scalar, (str, int, float, bool))
+        if known and not (isinstance(scalar, float) and not math.isfinite(scalar)):
+            yield (name,), scalar
 
 
-def _flat_name(schema: Any, path: _Path) -> str:
-    """The name of a field that no other field of the schema has, whichever of them there are in one reading."""
-    name = "_".join(path)
-    while name in _TAKEN or any(_flat_name(schema, other) == name for other in _rivals(schema, name, path)):
-        name = _PREFIX + name
-    return name
+def _bare(data: Any) -> Any:
+    """What a model that is nothing but a type, such as RootModel[list[int]], is of."""
+    while getattr(data, "__pydantic_root_model__", False):
+        data = data.root
+    return data
 
 
-def _rivals(schema: Any, name: str, path: _Path) -> Iterator[_Path]:
-    """The fields that may have a name, and come before one in the choice of it."""
-    while True:
-        yield from (other for other in _spelling(schema, name) if _rank(other) < _rank(path))
-        if not name.startswith(_PREFIX):
-            return
-        name = name.removeprefix(_PREFIX)
+class _Names:
+    """The names of a schema's fields: each of them its own, whichever of them there are in one reading."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+        self._names: dict[_Path, str] = {}
+        self._kinds: dict[Any, dict[str, list[Any]]] = {}
+        self._spelled: dict[tuple[Any, str], list[_Path] | None] = {}
+
+    def of(self, path: _Path) -> str:
+        """The name of the field at a path."""
+        if path not in self._names:
+            self._names[path] = self._free(path)
+        return self._names[path]
+
+    def _free(self, path: _Path) -> str:
+        name = "_".join(path)
+        while (rivals := self._rivals(name, path)) is not None:
+            if name not in _TAKEN and all(self.of(other) != name for other in rivals):
+                return name
+            name = _PREFIX + name
+        return ".".join(path)
+
+    def _rivals(self, name: str, path: _Path) -> list[_Path] | None:
+        """The fields that may have a name, and come before one in the choice of it; None for too many."""
+        found: list[_Path] = []
+        while True:
+            spelled = self._spelling(self._schema, name)
+            if spelled is None:
+                return None
+            found += [other for other in spelled if _rank(other) < _rank(path)]
+            if not name.startswith(_PREFIX):
+                return found
+            name = name.removeprefix(_PREFIX)
+
+    def _spelling(self, schema: Any, name: str) -> list[_Path] | None:
+        """The fields of a schema whose path spells a name; None for too many."""
+        if (schema, name) not in self._spelled:
+            self._spelled[schema, name] = self._spell(schema, name)
+        return self._spelled[schema, name]
+
+    def _spell(self, schema: Any, name: str) -> list[_Path] | None:
+        found: list[_Path] = []
+        for own, models in self._fields(schema).items():
+            if own == name:
+                found.append((own,))
+            elif name.startswith(f"{own}_"):
+                for model in models:
+                    inner = self._spelling(model, name[len(own) + 1 :])
+                    if inner is None:
+                        return None
+                    found += [(own, *path) for path in inner]
+        return found if len(found) <= _MOST_SPELLINGS else None
+
+    def _fields(self, schema: Any) -> dict[str, list[Any]]:
+        """The fields of a schema, each with the models that it may be."""
+        if schema not in self._kinds:
+            kinds = {own: info.annotation for own, info in schema.model_fields.items()}
+            kinds |= {own: info.return_type for own, info in schema.model_computed_fields.items()}
+            self._kinds[schema] = {own: list(_models(kind)) for own, kind in kinds.items()}
+        return self._kinds[schema]
 
 
 def _rank(path: _Path) -> tuple[int, int, _Path]:
@@ -250,21 +308,11 @@ def _rank(path: _Path) -> tuple[int, int, _Path]:
     return len(path), -sum(map(len, path)), path
 
 
-def _spelling(schema: Any, name: str) -> Iterator[_Path]:
-    """The fields of a schema whose path spells a name."""
-    kinds = {own: info.annotation for own, info in schema.model_fields.items()}
-    kinds |= {own: info.return_type for own, info in schema.model_computed_fields.items()}
-    for own, kind in kinds.items():
-        if own == name:
-            yield (own,)
-        elif name.startswith(f"{own}_"):
-            rest = name[len(own) + 1 :]
-            yield from ((own, *inner) for model in _models(kind) for inner in _spelling(model, rest))
-
-
 def _models(kind: Any) -> Iterator[Any]:
     """The models in the type of a field; those in lists and dicts are none of its own."""
-    if hasattr(kind, "model_fields"):
+    if getattr(kind, "__pydantic_root_model__", False):
+        yield from _models(kind.model_fields["root"].annotation)
+    elif hasattr(kind, "model_fields"):
         yield kind
     elif get_origin(kind) in {Annotated, Union, UnionType}:
         for part in get_args(kind):

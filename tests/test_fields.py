@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal  # noqa: TC003 - pydantic looks it up
-from typing import TYPE_CHECKING, Any
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, computed_field, create_model
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, create_model
 
-from aifs_vision import Limits, ReadingIds, Task, Vision
+from aifs_vision import Limits, Reading, ReadingIds, Task, Vision
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved
 
@@ -53,6 +55,11 @@ def read(said: str, task: str | Task) -> Any:
         run = vision.read_many([saved(corners())], task, on_error="keep")
         (reading,) = run
         return reading, run.report
+
+
+def holding(data: BaseModel) -> Reading:
+    """A reading with these data."""
+    return Reading(status="ok", source="a.png", model="m", task="t", prompt_version="1", data=data)
 
 
 def test_data_are_flat_fields_and_json() -> None:
@@ -144,6 +151,86 @@ def test_every_field_is_there_whatever_it_is_called() -> None:
     reading, _ = read("{}", Task.extract(outer))
     assert len(reading.fields()) == len(named) + 3 * 4
     assert not reading.fields().keys() & (reading.metadata().keys() | {"text"})
+
+
+class Part(BaseModel):
+    """A part of parts, with names that begin with each other's."""
+
+    name: str = "n"
+    a: Part | None = None
+    a_a: Part | None = None
+    a_a_name: str = "x"
+
+
+def test_schemas_that_are_part_of_themselves() -> None:
+    """Names that very many paths could have are the paths; no field is lost, and none takes long."""
+    whole = Part()
+    for _ in range(40):
+        whole = Part(a=whole)
+    for _ in range(3):
+        whole = Part(a=whole, a_a=whole)
+    flat = holding(whole).fields()
+    assert len(flat) == 2 * (2**3 * 41 + 2**3 - 1)
+    deepest = ".".join([*["a"] * 43, "name"])
+    assert flat[deepest] == "n"
+    assert (flat["name"], flat["a_name"], flat["a_a_name"]) == ("n", "n", "x")
+    assert not any("." in name for name in holding(Part(a=Part(a=Part()))).fields())
+
+
+class Numbers(BaseModel):
+    """Numbers of which some are none."""
+
+    large: Decimal
+    nothing: Annotated[Decimal, Field(allow_inf_nan=True)]
+    endless: float
+    usual: Decimal
+
+
+def test_numbers_that_no_json_has_are_in_the_content_alone() -> None:
+    """What is no number of a JSON, or becomes none as a float, is no field."""
+    numbers: dict[str, Any] = {
+        "large": Decimal("1e400"),
+        "nothing": Decimal("NaN"),
+        "endless": math.inf,
+        "usual": Decimal("0.10"),
+    }
+    reading = holding(Numbers(**numbers))
+    assert reading.fields() == {"usual": 0.1}
+    json.dumps(reading.fields(), allow_nan=False)
+    assert "1E+400" in reading.content
+
+
+class Rows(RootModel[list[int]]):
+    """A list, and nothing else."""
+
+
+class Place(RootModel[Address]):
+    """An address by another name."""
+
+
+class Held(BaseModel):
+    """A model whose parts are nothing but types."""
+
+    rows: Rows = Rows([1])
+    title: RootModel[str] = RootModel[str]("t")
+    place: Place | None = None
+    place_city: str = "outer"
+
+
+@pytest.mark.parametrize(
+    ("schema", "said", "expected"),
+    [
+        (Rows, "[1, 2]", {}),
+        (RootModel[dict[str, int]], '{"a": 1}', {}),
+        (Place, '{"city": "Bonn"}', {"city": "Bonn"}),
+        (Held, '{"place": {"city": "Bonn"}}', {"title": "t", "place_city": "outer", "data_place_city": "Bonn"}),
+    ],
+)
+def test_models_that_are_nothing_but_a_type(schema: Any, said: str, expected: dict[str, Any]) -> None:
+    """Of a list or dict at the top there are no fields; of another model its own, without a name in between."""
+    reading, _ = read(said, Task.extract(schema))
+    assert reading.ok, reading.error
+    assert reading.fields() == expected
 
 
 def test_a_text_is_its_own_content() -> None:
