@@ -71,9 +71,10 @@ def seen(messages: Sequence[ChatMessage], sight: Sight) -> list[ChatMessage]:
     """
     if not has_pictures(messages):
         return list(messages)
-    moving, tools = _Moving(sight), _tools_of(messages)
+    moving, tools = _Moving(sight), dict[str | None, str | None]()
     sent: list[ChatMessage] = []
     for message in messages:
+        tools.update(_tools_of(message))
         blocks = [readable(block) for block in flattened(message.blocks)]
         if message.role == MessageRole.USER:
             own = [shown for block in blocks for shown in (sight.blocks(block) if is_media(block) else [block])]
@@ -97,7 +98,7 @@ class _Moving:
         self._blocks: list[Any] = []
         self._count = 0
 
-    def note(self, block: Any, message: ChatMessage, tools: Mapping[str | None, str]) -> TextBlock:
+    def note(self, block: Any, message: ChatMessage, tools: Mapping[str | None, str | None]) -> TextBlock:
         """Takes a block along; gives the text that stands in its place."""
         self._count += 1
         owner = "tool" if message.role in _OF_TOOLS else _NAMES.get(message.role, message.role.value)
@@ -115,13 +116,12 @@ class _Moving:
         return [ChatMessage(role=MessageRole.USER, blocks=self.arrived())] if self._blocks else []
 
 
-def _tools_of(messages: Sequence[ChatMessage]) -> dict[str | None, str]:
-    """The names of the tools that were called, by the ids of their calls."""
-    blocks = (block for message in messages for block in message.blocks)
-    return {block.tool_call_id: block.tool_name for block in blocks if isinstance(block, ToolCallBlock)}
+def _tools_of(message: ChatMessage) -> dict[str | None, str | None]:
+    """The names of the tools that a message calls, by the ids of the calls, which some hosts count anew in each."""
+    return {call.get("id"): (call.get("function") or {}).get("name") for call in _calls(message)}
 
 
-def _origin(message: ChatMessage, tools: Mapping[str | None, str]) -> str:
+def _origin(message: ChatMessage, tools: Mapping[str | None, str | None]) -> str:
     if message.role not in _OF_TOOLS:
         return f"the {_NAMES.get(message.role, message.role.value)} message"
     more = message.additional_kwargs

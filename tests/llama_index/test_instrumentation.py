@@ -27,13 +27,16 @@ PNG = saved(corners())
 
 
 class Events(BaseEventHandler):
-    """Keeps what it is told."""
+    """Keeps what it is told, and says so when a request begins."""
 
     seen: list[Any] = Field(default_factory=list)
+    begun: Any = None
 
     def handle(self, event: Any, **_: Any) -> None:
         """One more event."""
         self.seen.append(event)
+        if self.begun is not None and event.class_name() == "ImageRequestStartEvent":
+            self.begun()
 
     def named(self, name: str) -> list[Any]:
         """The events of a class."""
@@ -167,6 +170,27 @@ def test_failures(folder: Path, server: Emulator, watched: Any) -> None:
         AIFSImageReader(task="caption").load_data(folder)
     assert len(own(spans.dropped_spans)) == 1
     assert not spans.open_spans
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("kind", ["reader", "transform"])
+async def test_a_run_that_is_cancelled_has_ended(kind: str, folder: Path, server: Emulator, watched: Any) -> None:
+    """Neither the span of a run that is cancelled nor those of its requests stay open, and each has its events."""
+    events, spans = watched
+    server.fail("slow", seconds=5, times=4)
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    events.begun = lambda: loop.call_soon_threadsafe(begun.set)
+    documents = AIFSImageReader(task=None).load_data(folder)
+    reader, transform = AIFSImageReader(task="caption"), ImageToText(task="caption")
+    work = asyncio.ensure_future(reader.aload_data(folder) if kind == "reader" else transform.acall(documents))
+    await begun.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert not spans.open_spans
+    starts, ends = (events.named(f"ImageRequest{when}Event") for when in ("Start", "End"))
+    assert {event.span_id for event in starts} == {event.span_id for event in ends}
+    assert {event.error for event in ends} == {"CancelledError"}
 
 
 @pytest.mark.usefixtures("environment")

@@ -176,6 +176,25 @@ def test_pictures_of_tools_are_moved_and_named(server: Emulator) -> None:
     assert [label for label, _ in request.images] == ["image/png", "image/jpeg"]
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_ids_of_calls_may_come_again(server: Emulator, *, older: bool) -> None:
+    """A picture is from the tool that the turn before it has called, where a host counts its calls anew."""
+
+    def turn(name: str) -> list[ChatMessage]:
+        """A call, and what it has given."""
+        told = {"id": "call_0", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        block = ToolCallBlock(tool_call_id="call_0", tool_name=name, tool_kwargs={})
+        asking = {"additional_kwargs": {"tool_calls": [told]}} if older and name == "b" else {"blocks": [block]}
+        image = ImageBlock(image=PNG)
+        answer = ChatMessage(role="tool", blocks=[image], additional_kwargs={"tool_call_id": "call_0"})
+        return [ChatMessage(role="assistant", **asking), answer]
+
+    AIFS().chat([ChatMessage("Look."), *turn("a"), *turn("b")])
+    messages = server.requests[-1].body["messages"]
+    told = [part["text"] for message in messages if message["role"] == "user" for part in content(message)[::2]]
+    assert told == ["Look.", "Tool image 1, from the tool 'a':", "Tool image 2, from the tool 'b':"]
+
+
 def test_pictures_of_other_turns_join_the_next_user_turn(server: Emulator) -> None:
     """Pictures in system and assistant messages head the next user turn; the last ones get one of their own."""
     AIFS().chat(
