@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ from aifs_vision._api_errors import (
     QuotaExceededError,
 )
 from aifs_vision._engine import Vision
-from aifs_vision._errors import AIFSError, ImageError, SettingsError
+from aifs_vision._errors import AIFSError, ImageError, ImageNotFoundError, SettingsError
 from aifs_vision._given_paths import shown_path
 from aifs_vision._jail import Jail
 from aifs_vision._loop import call, call_async
@@ -165,7 +166,8 @@ class VisionTools:
 
     async def _list_images(self, given: Any, pictures: Mapping[str, bytes | str]) -> ToolResult:
         files, whole = await asyncio.to_thread(self._jail.files, given.folder)
-        left = [file for file in files if file.path > given.after]
+        last = _from_root(given.after, given.folder)
+        left = [file for file in files if file.path > last]
         shown = [] if given.after else _shown_names(list(pictures), self._max_chars // 2)
         for count in range(min(_LISTED, len(left)), min(len(left), 1) - 1, -1):
             lines = [*shown, *(file.line for file in left[:count])]
@@ -218,11 +220,13 @@ class VisionTools:
         found = is_page_name(given.image)
         held = pictures.get(given.image) or (self._pages.get(given.image) if found else None)
         if held is None:
-            if found and self.searches:
-                raise ImageError(
-                    shown_path(given.image), "is not known any more. Search again, and take its name there."
-                )
-            name, content = await asyncio.to_thread(self._jail.read, given.image)
+            try:
+                name, content = await asyncio.to_thread(self._jail.read, given.image)
+            except ImageNotFoundError as error:
+                if not (found and self.searches):
+                    raise
+                what = "is not known any more. Search again, and take its name there."
+                raise ImageError(shown_path(given.image), what) from error
             source: Source = (name, content)
         elif isinstance(held, str) and held[:5].lower() != "data:":
             what = "is at an address, and these tools open none. Look at it in the conversation itself."
@@ -299,6 +303,12 @@ def _hit(hit: VisualHit) -> dict[str, Any]:
     if hit.modality == "text":
         return {**told, "text": hit.text}
     return {**told, "name": page_name(hit), "image_url": hit.image_url}
+
+
+def _from_root(after: str, folder: str) -> str:
+    """Where a list goes on; models shorten the last path of a folder's list to what is in the folder."""
+    inside = f"{posixpath.normpath(folder)}/"  # "./" for the root
+    return after if not after or inside == "./" or after.startswith(inside) else inside + after
 
 
 def _shown_names(names: list[str], most: int) -> list[str]:

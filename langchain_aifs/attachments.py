@@ -235,8 +235,9 @@ def _passed_on() -> tuple[type[Exception], ...]:
 def _call_number(runtime: Any) -> int | None:
     """The number of a call in an agent's run, another one than those of its searches before and beside it."""
     messages, call = messages_of(runtime), getattr(runtime, "tool_call_id", None)
-    turns = ([each["id"] for each in message.tool_calls] for message in messages if isinstance(message, AIMessage))
-    place = next((ids.index(call) for ids in turns if call in ids), None)
+    said = (message for message in reversed(messages) if isinstance(message, AIMessage))
+    turns = ([each["id"] for each in message.tool_calls] for message in said)
+    place = next((ids.index(call) for ids in turns if call in ids), None)  # of the last one, as ids may come again
     if place is None:
         return None
     blocks = (block for message in messages if isinstance(message, ToolMessage) for block in message.content)

@@ -72,9 +72,9 @@ class AIFSVisionToolSpec(BaseToolSpec):
         self._sight = Sight(card=seeing.card, size="auto", frames="auto")
         self.spec_functions = [form.name for form in self._tools.forms]
 
-    def list_images(self, folder: str = "") -> str:
-        """The images, documents and videos that can be read, with their sizes."""
-        return str(self._tools.run("list_images", {"folder": folder}))
+    def list_images(self, folder: str = "", after: str = "") -> str:
+        """The images, documents and videos that can be read, with their sizes; where a list was cut, after its last."""
+        return str(self._tools.run("list_images", {"folder": folder, "after": after}))
 
     def caption_image(self, image: str, page: int = 1) -> str:
         """What an image shows, in a few sentences."""

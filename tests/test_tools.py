@@ -105,6 +105,19 @@ def test_every_file_of_a_folder_can_be_listed(tmp_path: Path, vision: Vision, mo
     assert "No more images" in tools.run("list_images", {"after": after}).text
 
 
+@pytest.mark.parametrize("folder", ["sub", "sub/", "./sub"])
+@pytest.mark.parametrize("after", ["sub/b.png", "b.png"])
+def test_a_list_of_a_folder_goes_on_after_either_form_of_a_path(
+    tmp_path: Path, vision: Vision, folder: str, after: str
+) -> None:
+    """The last path may be given as it was listed, or as models shorten it, from the folder on."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / "sub" / name).touch()
+    listed = VisionTools(tmp_path, vision=vision).run("list_images", {"folder": folder, "after": after})
+    assert [file["path"] for file in listed.artifact["files"]] == ["sub/c.png"]
+
+
 def test_pictures_of_the_conversation_are_listed_first(tmp_path: Path, vision: Vision) -> None:
     """Many files with long names do not push the conversation's pictures out, nor these the files."""
     for number in range(90):

@@ -126,3 +126,11 @@ def test_a_page_that_is_not_known_any_more(
     assert "Search again" in result.text
     found(other)
     assert other.run("caption_image", {"image": first["name"]}).ok
+
+
+def test_a_file_may_be_named_like_a_page(tools: VisionTools, tmp_path: Path) -> None:
+    """A file below the folder is read whatever its name looks like."""
+    (tmp_path / "root" / "x.png#page=1-abcdef").write_bytes(saved(noise(120, 80)))
+    result = tools.run("caption_image", {"image": "x.png#page=1-abcdef"})
+    assert (result.ok, result.text) == (True, "120 px")
+    assert "Search again" in tools.run("caption_image", {"image": "y.png#page=1-abcdef"}).text

@@ -226,6 +226,24 @@ def test_no_two_sources_of_a_run_have_one_number(local: BaseTool, service: Emula
     assert [*told["function"]["parameters"]["properties"]] == ["query"]
 
 
+def test_ids_that_come_again_are_those_of_the_last_message(local: BaseTool) -> None:
+    """Some services number the calls of each turn from the same id on: the last turn's are meant."""
+    first, second = (
+        AIMessage("", tool_calls=[call("a", "0")]),
+        AIMessage("", tool_calls=[call("b", "1"), call("c", "0")]),
+    )
+    messages: list[Any] = [HumanMessage("Compare."), first]
+    numbers = []
+    for turn in (first, second, second):
+        found = []
+        for each in turn.tool_calls:
+            runtime = SimpleNamespace(state={"messages": list(messages)}, tool_call_id=each["id"])
+            found.append(local.invoke({**each, "type": "tool_call", "args": {**each["args"], "runtime": runtime}}))
+        numbers.append([message.content[0]["text"].partition("]")[0] for message in found])
+        messages += [*found, second]
+    assert numbers == [["[1.1"], ["[2.1", "[3.1"], ["[4.1", "[5.1"]]
+
+
 def test_nothing_is_found(local: BaseTool, service: Emulator) -> None:
     """A search without hits says so in words."""
     assert service.base_url

@@ -139,6 +139,8 @@ def test_methods_are_the_tools() -> None:
         store.add(IMAGES / "letter.png")
         spec = place.spec(store=store)
         assert "receipt.jpg" in spec.list_images()
+        assert "receipt.jpg" not in spec.list_images(after="receipt.jpg")
+        assert "receipt.jpg" not in spec.list_images("", "receipt.jpg")
         for text in (
             spec.caption_image("chart.png"),
             spec.read_text("minutes.tif", page=2),
