@@ -269,7 +269,9 @@ def test_pictures_arrive_from_every_place(server: Emulator) -> None:
         assert sorted(shown, key=str) == sorted([("user", "low"), *[("user", None)] * 3], key=str)
         assert len(request.images) == 4
         assert answer.usage_metadata is not None
-        assert answer.usage_metadata["input_tokens"] > 4 * image_tokens(MODEL, 60, 40)
+        assert answer.usage_metadata["input_tokens"] > 3 * image_tokens(MODEL, 60, 40) + image_tokens(
+            MODEL, 60, 40, detail="low"
+        )
 
 
 @tool
