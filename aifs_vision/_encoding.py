@@ -24,11 +24,9 @@ _SMALLER = 0.7  # of its sides, when lower quality was not enough
 def encoded(picture: Image.Image, most_bytes: int) -> tuple[bytes, Format, tuple[int, int]]:
     """Bytes, their format and their size in px: smaller than the picture only where `most_bytes` leaves no choice.
 
-    There is no metadata in them.
+    There is no metadata in them; the object itself is written to, by this and by encoders.
     """
-    if picture.info:  # encoders take comments and profiles from there; the user's own picture keeps its
-        picture = picture.copy()
-        picture.info = {}
+    picture.info = {}  # encoders take comments and profiles from there
     data, kind = _smallest(picture)
     if len(data) <= most_bytes:
         return data, kind, picture.size

@@ -208,7 +208,8 @@ def _encoded(frame: Frame, picture: _Plain, plan: Layout, card: ModelCard) -> li
     for number, (top, bottom) in enumerate(parts, start=1):
         band = whole if len(parts) == 1 else whole.crop((0, top, whole.width, bottom))
         band = resized(band, visible_size(card, *band.size))
-        data, kind, size = encoded(band, card.max_image_bytes)
+        # Encoders write to the object that they encode: never to the user's, which other threads may be encoding, too.
+        data, kind, size = encoded(band.copy() if band is frame.picture else band, card.max_image_bytes)
         above = parts[number - 2][1] if number > 1 else top
         part = {"band": number, "bands": len(parts), "shared": (above - top) / (bottom - top)}
         images.append(_prepared(frame, data=data, mime_type=kind.mime_type, size=size, **part))

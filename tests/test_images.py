@@ -400,3 +400,15 @@ def test_a_heavy_png_becomes_a_jpeg(vision: Vision, server: Emulator) -> None:
     assert len(sent.data) < len(photo) * 3 / 4
     drawn = saved(corners(900, 700))
     assert send(vision, server, drawn).data == drawn
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_the_callers_picture_is_not_written_to(vision: Vision, mode: str) -> None:
+    """A PIL image may be read by many at once, and keeps its pixels, its info and what else is on it."""
+    picture = corners().convert(mode)
+    picture.info["comment"] = "mine"
+    before, pixels = {**vars(picture)}, picture.tobytes()
+    info = {**picture.info}
+    assert all(reading.ok for reading in vision.read_many([picture] * 3, "caption"))
+    assert {**vars(picture)} == before
+    assert (picture.info, picture.tobytes()) == (info, pixels)
