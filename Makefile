@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# The tests in as many processes as there are processors, up to four; each file in one of them.
-AT_ONCE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# The tests in as many processes as there are processors, up to four.
+AT_ONCE ?= --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
 
@@ -19,7 +19,7 @@ test: check  ## everything `check` does, and the whole test suite
 
 check: lint  ## lint, import contracts, public names, README and examples run, the wheel in clean environments
 	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/python -m pytest $(AT_ONCE) tests/test_architecture.py tests/test_docs.py
+	$(BIN)/python -m pytest $(AT_ONCE) --dist=loadfile tests/test_architecture.py tests/test_docs.py
 	$(BIN)/python tests/check_wheel.py
 
 lint: $(VENV)/.installed-test  ## ruff and mypy

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aifs_vision._guards import MIN_SIDE
-from aifs_vision._tokens import visible_size
+from aifs_vision._tokens import image_tokens, visible_size
 
 if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
@@ -28,6 +28,7 @@ _TALL = 3.0  # times its width: a till roll, whose width must be kept even where
 _READABLE_WIDTH = 700  # px that such a roll is sent with
 _MOST_BANDS = 16
 _BETTER = 1.15  # times the size that bands must bring to be worth more requests
+_LESS = 6  # px of the shorter side that are worth a row of crops less
 _OVERLAP = 1.08  # of a band's share, since cuts are moved to a gap between two lines
 
 
@@ -104,5 +105,15 @@ def _shown(card: ModelCard, width: int, height: int, scale: float) -> float:
 
 
 def _sized(card: ModelCard, width: int, height: int, scale: float) -> Layout:
-    across, down = visible_size(card, max(1, round(width * scale)), max(1, round(height * scale)))
-    return Layout(width=across, height=down)
+    """The whole picture at `scale`, or some px smaller where it would cost more tokens than as it is.
+
+    Gemini counts whole crops whose side it rounds, so that a smaller picture may have a row of them more.
+    """
+    first = visible_size(card, max(1, round(width * scale)), max(1, round(height * scale)))
+    size, shorter = first, min(width, height)
+    for less in range(1, _LESS + 1):
+        if scale == 1 or image_tokens(card, *size) <= image_tokens(card, width, height):
+            return Layout(width=size[0], height=size[1])
+        smaller = scale - less / shorter
+        size = visible_size(card, max(1, int(width * smaller)), max(1, int(height * smaller)))
+    return Layout(width=first[0], height=first[1])

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 from PIL.PngImagePlugin import PngInfo
@@ -355,6 +355,7 @@ MODELS = [
     model=st.sampled_from([*MODELS, "mistral-medium-3", "gemini-3-pro", "gemma-4-31B"]),
     task=st.sampled_from([CAPTION, OCR, DESCRIBE, CAPTION.sized(333)]),
 )
+@example(width=272, height=1086, model="gemini-2.5-flash", task=CAPTION)  # a row of crops more, if shrunk as usual
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sizes_ratios_and_tokens_keep_their_bounds(
     server: Emulator, width: int, height: int, model: str, task: Task
@@ -372,7 +373,8 @@ def test_sizes_ratios_and_tokens_keep_their_bounds(
         tokens += image_tokens(model, across, down)
     if len(server.requests) == 1:
         assert abs(across - down * width / height) <= max(1, width / height)
-        assert tokens <= image_tokens(model, width, height) * 1.15 + 8
+        if across * down >= 256**2:  # fewer are enlarged by Qwen's processor, and rounded by Gemini's most of all
+            assert tokens <= image_tokens(model, width, height) * 1.15 + 8
         if task == CAPTION:
             assert max(across, down) <= max(1024, 8 * max(width, height) / min(width, height) + 1)
 
