@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections import deque
@@ -88,6 +89,11 @@ def test_nothing_else_is_redacted(held: Any) -> None:
     assert redacted(held) is held
 
 
+def lines_of(text: str, length: int, mark: str = "") -> str:
+    """A text in lines, all but the first with a mark before them."""
+    return f"\n{mark}".join(text[at : at + length] for at in range(0, len(text), length)) + "\n"
+
+
 LINES = encodebytes(PICTURE).decode()
 URI = f"data:image/png;base64,{CODED}"
 JPEG = b64encode(saved(noise(60, 40), "JPEG")).decode()
@@ -124,7 +130,25 @@ TEXTS = {
     "bytes with one quote, in JSON": json.dumps(str({"ZEBRA": b"'" + PICTURE.replace(b'"', b"")})),
     "bytes that end with a backslash": f"ZEBRA {PICTURE + bytes([92])!r} ZEBRA",
     "bytes of a PDF as Python shows them": f"ZEBRA {pdf('1 0 0 rg 0 60 80 40 re f ' * 20)!r} ZEBRA",
+    "bytes with both quotes, in JSON in JSON": json.dumps(json.dumps(str({"ZEBRA": b"'\"" + PICTURE + b"'\""}))),
+    "bytes with one quote, in JSON in JSON": json.dumps(json.dumps(str({"ZEBRA": b"'" + PICTURE.replace(b'"', b"")}))),
+    "bytes in a line of their own, in JSON": json.dumps({"ZEBRA": f"got:\n{PICTURE!r}"}),
+    "bytes after an apostrophe": f"ZEBRA: plan b's picture is {PICTURE!r} ZEBRA",
     "hex": f"ZEBRA {PICTURE.hex()} ZEBRA",
+    "hex in a line of its own, in JSON": json.dumps({"ZEBRA": f"got:\n{PICTURE.hex()}"}),
+    "base64 in the lines of mails": f"ZEBRA\n{lines_of(CODED, 998)}ZEBRA of it",
+    "data URI in the lines of mails": f"ZEBRA\ndata:image/png;base64,{lines_of(CODED, 998)}ZEBRA of it",
+    "data URI in lines with its head": f"ZEBRA {lines_of('data:image/png;base64,' + CODED, 76)}ZEBRA of it",
+    "base64 in quoted lines": f"ZEBRA\n> {lines_of(CODED, 76, '> ')}ZEBRA of it",
+    "base64 in lines quoted twice": f"ZEBRA\n> > {lines_of(CODED, 76, '> > ')}ZEBRA of it",
+    "base64 with escaped signs": json.dumps({"ZEBRA": CODED}).replace("+", "\\u002B").replace("/", "\\u002f"),
+    "JPEG with escaped signs": json.dumps({"ZEBRA": JPEG}).replace("+", "\\u002b").replace("/", "\\u002F"),
+    "data URI with escaped signs": json.dumps({"ZEBRA": URI}).replace("+", "\\u002b").replace("/", "\\u002f"),
+    "data URI with signs of HTML": f"ZEBRA {URI.replace('+', '&#43;')} ZEBRA",
+    "data URI that is percent-encoded": f"ZEBRA?image={quote(URI, safe='')}&ZEBRA",
+    "data URI of an SVG, encoded twice": f"ZEBRA {quote(f'data:image/svg+xml,{quote(SVG)}', safe='')} ZEBRA",
+    "base64 that is percent-encoded": f"ZEBRA?image={quote(JPEG, safe='')}&ZEBRA",
+    "base64 after other letters": f"ZEBRA base64{CODED} ZEBRA",
 }
 for _kind, _begin in {
     "WebM": b"\x1aE\xdf\xa3",
@@ -184,8 +208,10 @@ def test_every_container_is_looked_into(held: Any) -> None:
         "/usr/share/" * 40,
         "x" * 500,
         f"{2**2000:x}",
+        "use data:image/svg+xml, <b>. Then: total 5, paid by Ann",
+        "Accept: data:image/png,image/jpeg and more",
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_words_stay(text: str) -> None:
     """Texts without image data are the very same, also where they speak of it, and under keys that often hold it."""
@@ -195,11 +221,54 @@ def test_words_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\", "\\/", "\\n", "b'", 'b"\\', "data:image/", "data:image/png,<", ";a", "/9j/", "AAAA", " "]
+    "held",
+    [
+        {"data": hashlib.sha512(b"x").hexdigest()},
+        {"data": hashlib.sha512(b"x").hexdigest().upper()},
+        {"image": "scans" + "/archive-2024" * 10},
+        {"image": "/Scans/Rechnungen/Archiv" * 5},
+        {"video": "550e8400-e29b-11d4-a716-446655440000_" * 3},
+    ],
+    ids=["digest", "digest in capitals", "path", "path with capitals", "ids"],
+)
+def test_names_stay(held: Any) -> None:
+    """Digests, paths and lists of ids, though of the letters of base64, are no data under any key."""
+    assert redacted(held) is held
+
+
+@pytest.mark.parametrize("behind", ["Total: 5\nNext", "Note\nNext", "Signature\nInvoice", "Page 2", "Ende.", "a1b2: x"])
+def test_words_after_base64_stay(behind: str) -> None:
+    """What comes in the lines after base64, also after one that is full, is not taken for its last line."""
+    coded = b64encode(PICTURE[:570]).decode()  # ten lines, and no "=" at their end
+    for text in (coded, lines_of(coded, 76).strip(), f"data:image/png;base64,{coded}"):
+        new = redacted(f"{text}\n{behind}")
+        assert new.endswith(f" bytes]\n{behind}")
+        assert len(new) < 60
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "\\",
+            "\\/",
+            "\\n",
+            "b'",
+            'b"',
+            'b"\\',
+            "b'\\",
+            "b'\\'",
+            "b'\\x",
+            "data:image/",
+            "data:image/png,<",
+            "data:a/b;",
+        ),
+        *("data:;%2", ";a", "/9j/", "AAAA", " ", "> ", "%2f", "\\u002b", "&#4", "ffd8ff", "=", f"{'A' * 76}\n"),
+    ],
 )
 def test_no_text_takes_long(piece: str) -> None:
-    """A million of anything that patterns may begin or go on with is looked through, and no picture beside it lost."""
-    assert CODED[:60] not in redacted(f"{CODED} {piece * 1_000_000} {CODED}")
+    """A megabyte of anything that patterns may begin or go on with is looked through, and no picture beside it lost."""
+    assert CODED[:60] not in redacted(f"{CODED} {piece * (1_000_000 // len(piece))} {CODED}")
 
 
 def test_pictures_that_a_message_takes_in_lines_are_redacted_as_well() -> None:
