@@ -70,7 +70,7 @@ class Connected(Completions, TypedAnswers):
             raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
         _check_size(fields.get("image_size", "auto"))
         kept |= {"model": model, "limits": Limits(**limits) if isinstance(limits, Mapping) else limits}
-        reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url}
+        reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "headers": fields.get("default_headers")}
         client, aclient = http_client(**kept, **reached), async_http_client(**kept, **reached)
         fixed = {"api_key": _HELD_BY_TRANSPORT, "api_base": str(client.base_url), "max_retries": 0}
         # OpenAI's constructor is passed over: it heeds OPENAI_* variables, and has opinions on names of models.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import inspect
 import os
 import re
@@ -40,15 +39,12 @@ def project(tmp_path: Path) -> Path:
 
 def run(code: str, where: Path) -> None:
     """Runs code as a program would run it, in this process, so that the emulator's memory serves all of it."""
-    before, loop = Path.cwd(), asyncio.new_event_loop()
+    before = Path.cwd()
     os.chdir(where)
-    asyncio.set_event_loop(loop)  # LlamaIndex takes the main thread's, or leaves one of its own open
     try:
         exec(compile(textwrap.dedent(code), "<documentation>", "exec"), {"__name__": "__main__"})  # noqa: S102
     finally:
         os.chdir(before)
-        asyncio.set_event_loop(None)
-        loop.close()
 
 
 @pytest.mark.usefixtures("aifs_emulator")

@@ -322,3 +322,13 @@ def test_a_rate_limiter_is_asked_once_a_call(server: Emulator) -> None:
     llm.complete("Hello", image_documents=[ImageBlock(image=saved(noise(20, 20)))])
     assert limiter.count == 6
     assert len(server.requests) == 7
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_header_that_the_environment_has_too_is_sent(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OPENAI_CUSTOM_HEADERS brings is not sent; a header of the user's own is, though it may be the same one."""
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: vision\nX-Poison: yes")
+    AIFS("gpt-4.1", default_headers={"X-Team": "vision"}).complete("Hello")
+    headers = server.requests[-1].headers
+    assert headers["x-team"] == "vision"
+    assert "x-poison" not in headers

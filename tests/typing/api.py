@@ -79,6 +79,7 @@ def running(vision: Vision, paths: list[Path]) -> None:
     for each in run:
         assert_type(each, Reading)
     assert_type(run.report, RunReport)
+    assert_type([run.ids.of(each) for each in run], list[str])
     assert_type(find_images(paths[0]), list[Path])
 
 
