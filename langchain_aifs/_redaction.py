@@ -42,7 +42,8 @@ _ESCAPE = r"\\{1,8}(?:/|u00(?:2[bf]|3d))|%(?:25)?(?:2[bf]|3d|0[ad])|&#(?:43|47|6
 _LINE = re.compile(rf"(?:[A-Za-z0-9+/_-]+|{_ESCAPE})+={{0,2}}", re.IGNORECASE)
 _ESCAPED = re.compile(_ESCAPE, re.IGNORECASE)
 _BREAK = re.compile(r"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)[ \t>]*")  # of lines, also of escaped and of quoted ones
-_SHORTEST, _LONGEST = 40, 1_000  # characters of a line that goes on in a shorter one; of mails they are 998
+_BLANK = re.compile(r"(?:[\s>]|\\{1,8}[nrt])+")
+_SHORTEST, _LONGEST = 38, 1_000  # characters of a line that goes on in a shorter one; of mails they are 998
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _BEHIND = re.compile(r"\Z|[\s\"'`\\<)\]}&]")  # what is behind the last line
 # What the base64 of pictures, PDF documents and videos begins with, in the midst of any text.
@@ -60,7 +61,8 @@ _BEGIN = re.compile(r"(?:[^'\\\n]|\\+'?){0,120}")
 _RUN = re.compile(r"(?<!\\)(\\+)[xnrt]")
 _PLAIN = ("%PDF-", "<svg", "<?xml")  # what bytes without escapes may begin with
 _HEX = re.compile(
-    rf"{_ALONE}(?:0x)?(?P<data>(?:89504e47|ffd8ff|47494638|52494646|25504446|1a45dfa3|49492a00|4d4d002a)"
+    rf"{_ALONE}(?:0x)?(?P<data>(?:89504e47|ffd8ff|47494638|52494646|25504446|1a45dfa3|49492a00|4d4d002a"
+    r"|000000[0-9a-f]{2}66747970)"
     r"[0-9a-f]{160,})",
     re.IGNORECASE,
 )
@@ -178,10 +180,8 @@ def _without_runs(text: str, start: re.Pattern[str], end: Callable[[str, re.Matc
 def _data_uri(text: str, head: re.Match[str]) -> tuple[int, str]:
     label = f"{head['kind']}/{re.sub(_PLUS, '+', head['form'], flags=re.IGNORECASE)}" if head["kind"] else ""
     if head["more"].rstrip().lower().endswith((";base64", "%3bbase64")):
-        start = head.end()
-        blank = re.compile(r"\s+").match(text, start)
-        if blank and _line(text, blank.end())[1] >= _SHORTEST:
-            start = blank.end()
+        blank = _BLANK.match(text, head.end())
+        start = blank.end() if blank and _line(text, blank.end())[1] >= _SHORTEST else head.end()
         end = _end(text, start)
         return (end, _note(label, _size(text[start:end]))) if end > start else (0, "")
     if not label.lower().startswith(_SEEN):
@@ -210,7 +210,7 @@ def _end(text: str, start: int) -> int:
     while before <= length >= _SHORTEST and text[end - 1] != "=" and (wrapped := _BREAK.match(text, end)):
         after, more = _line(text, wrapped.end())
         last = (total + more) % 4 == 0 and _is_last(text, wrapped.end(), after)
-        if more < length and not (0 < more and length <= _LONGEST and (more >= _SHORTEST or last)):
+        if more < length and not (more > 0 and length <= _LONGEST and (more >= _SHORTEST or last)):
             break
         end, before, length, total = after, length, more, total + more
     return end

@@ -95,6 +95,7 @@ def lines_of(text: str, length: int, mark: str = "") -> str:
 
 
 LINES = encodebytes(PICTURE).decode()
+SOUND = b64encode(b"fLaC" + PICTURE).decode()
 URI = f"data:image/png;base64,{CODED}"
 JPEG = b64encode(saved(noise(60, 40), "JPEG")).decode()
 SAFE = urlsafe_b64encode(PICTURE).decode()
@@ -135,9 +136,12 @@ TEXTS = {
     "bytes in a line of their own, in JSON": json.dumps({"ZEBRA": f"got:\n{PICTURE!r}"}),
     "bytes after an apostrophe": f"ZEBRA: plan b's picture is {PICTURE!r} ZEBRA",
     "hex": f"ZEBRA {PICTURE.hex()} ZEBRA",
+    "hex of HEIC": f"ZEBRA {(bytes(3) + b'@ftypheic' + PICTURE).hex()} ZEBRA",
     "hex in a line of its own, in JSON": json.dumps({"ZEBRA": f"got:\n{PICTURE.hex()}"}),
     "base64 in the lines of mails": f"ZEBRA\n{lines_of(CODED, 998)}ZEBRA of it",
     "data URI in the lines of mails": f"ZEBRA\ndata:image/png;base64,{lines_of(CODED, 998)}ZEBRA of it",
+    "data URI in lines after its head, in JSON": json.dumps(f"ZEBRA data:audio/wav;base64,\r\n> {lines_of(SOUND, 76)}"),
+    "data URI in short lines with its head": f"ZEBRA {lines_of('data:image/png;base64,' + CODED, 60)}ZEBRA of it",
     "data URI in lines with its head": f"ZEBRA {lines_of('data:image/png;base64,' + CODED, 76)}ZEBRA of it",
     "base64 in quoted lines": f"ZEBRA\n> {lines_of(CODED, 76, '> ')}ZEBRA of it",
     "base64 in lines quoted twice": f"ZEBRA\n> > {lines_of(CODED, 76, '> > ')}ZEBRA of it",
