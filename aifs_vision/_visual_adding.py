@@ -24,10 +24,10 @@ from aifs_vision._loop import home
 from aifs_vision._sources import name_of
 from aifs_vision._visual_files import document, uploadable
 from aifs_vision._visual_names import Mark
-from aifs_vision._visual_shelf import FAILED, Entry, VisualFile, best, listed, removed, surplus
+from aifs_vision._visual_shelf import FAILED, Entry, VisualFile, best, listed, removed, successor, surplus, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from typing import Literal
 
     from aifs_vision._guards import ImageLimits
@@ -66,11 +66,13 @@ class _Together:
         turns: who uploads a content, by its digest.
         numbers: the order in which files are put into the store, and calls look at what is there.
         put: the number and the file last put into the store, by the digest of its content.
+        versions: the version that was last uploaded of each source.
     """
 
     turns: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     numbers: Iterator[int] = field(default_factory=count)
     put: dict[str, tuple[int, Entry]] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def at(cls, shelf: Shelf) -> _Together:
@@ -84,8 +86,9 @@ class Adding:
 
     Others may add to it at the same time. Those in this process upload a content once; those in other processes share
     nothing with it but what the service lists, so that several may upload the same. Therefore each looks again when
-    its own files are ingested, and removes what is too many by rules that are the same for all (`surplus`): the last
-    one leaves each content once. Whose file another one has removed goes on with the one that was left.
+    its own files are ingested, and removes what is too many by rules that are the same for all: the last one leaves
+    each content once (`surplus`), and of each source that it was given the highest version that is ingested
+    (`Mark.order`). Whose file another one has removed goes on with the one that was left.
 
     Args:
         shelf: the store.
@@ -104,6 +107,8 @@ class Adding:
         self._together = _Together.at(shelf)
         self._began = next(self._together.numbers)
         self._entries: dict[str, Entry] = {}  # the file to use of each content, by its digest
+        self._before: list[Entry] = []  # what the store had when this call began
+        self._versions: dict[str, int] = {}  # the highest number of a version of each source, likewise
         self._fatal: AIFSError | None = None
         self._progress = _Progress(shelf.name, wanted=progress)
 
@@ -112,6 +117,10 @@ class Adding:
         inside, outside = await listed(self._shelf)
         groups = self._own([*inside, *outside])
         self._entries = {digest: entry for digest, group in groups.items() if (entry := best(group))}
+        self._before = inside
+        for mark in (entry.mark for group in groups.values() for entry in group):
+            if mark is not None:
+                self._versions[mark.source] = max(self._versions.get(mark.source, 0), mark.version)
         tasks = [asyncio.ensure_future(self._place(source)) for source in sources]
         self._progress.total = len(tasks)
         try:
@@ -122,9 +131,9 @@ class Adding:
             await asyncio.gather(*tasks, return_exceptions=True)
         waited = await self._ingested(placed)
         if waited or any(each.put for each in placed) or any(map(surplus, groups.values())):
-            await self._settled()
-        superseded = await self._superseded(inside, placed)
-        files = [self._file(each, superseded) for each in placed]
+            inside = await self._settled()
+        replaced_sources = await self._replaced(inside, placed)
+        files = [self._file(each, replaced_sources) for each in placed]
         for file in files:
             if file.error is not None and on_error == "raise":
                 raise file.error
@@ -169,6 +178,8 @@ class Adding:
         number, entry = self._together.put.get(mark.digest, (-1, None))
         # What was put there since this call has looked is newer than what it has seen.
         entry = replace(entry) if entry is not None and number > self._began else self._entries.get(mark.digest)
+        if entry is not None and self._outranked(entry, mark):
+            entry = None
         failed = entry if entry is not None and entry.status in FAILED else None
         if entry is None or failed is not None:
             entry = await self._uploaded(given, mark)
@@ -181,14 +192,28 @@ class Adding:
         self._progress.show(self._entries.values())
         return entry.id if new else ""
 
+    def _outranked(self, entry: Entry, mark: Mark) -> bool:
+        """Whether a file is one of several versions of the source, and not the one to stay: an edit was taken back."""
+        newer = successor(self._before, entry)
+        return bool(
+            newer
+            and newer.mark
+            and entry.mark
+            and entry.mark.source == mark.source
+            and entry.mark.order < newer.mark.order
+        )
+
     async def _uploaded(self, given: Document, mark: Mark) -> Entry:
+        known = (self._versions.get(mark.source, -1), self._together.versions.get(mark.source, -1))
+        mark = replace(mark, version=max(known) + 1)
+        self._together.versions[mark.source] = mark.version
         data, kind = await asyncio.to_thread(uploadable, given, self._limits)
         filename = mark.filename(kind.suffix)
         identifier, attempts = await self._service.upload(filename, data, kind.mime_type)
         mine = Entry(id=identifier, filename=filename, status=None)
         if attempts == 1:
             return mine
-        # An attempt that got no answer may have left a file all the same. The earliest is used, so that the others
+        # An attempt that got no answer may have left a file all the same. The first is used, so that the others
         # are removed as surplus in the end.
         inside, outside = await listed(self._shelf)
         group = self._own([*inside, *outside])[mark.digest]
@@ -231,7 +256,7 @@ class Adding:
                 more = f"{len(waiting)} files, {names} among them," if len(waiting) > 1 else names
                 raise APITimeoutError(f"The service has not ingested {more} within {self._timeout:g} s")
             await asyncio.sleep(min(pause, left))
-            await self._looked_at(waiting)
+            await self._looked_at(waiting, {each.mark.source for each in placed if each.mark})
             before, waiting = len(waiting), self._in_progress(placed)
             pause = min(_LONGEST_PAUSE, pause * _LONGER)
             since = clock() if len(waiting) < before else since
@@ -242,20 +267,26 @@ class Adding:
         used = {each.mark.digest: self._entries[each.mark.digest] for each in placed if each.mark}
         return {digest: entry for digest, entry in used.items() if entry.status == "in_progress"}
 
-    async def _looked_at(self, waiting: Mapping[str, Entry]) -> None:
-        """Notes how far files are; one that is gone has been removed as surplus, or for good."""
+    async def _looked_at(self, waiting: Mapping[str, Entry], sources: Container[str]) -> None:
+        """Notes how far files are; one that is gone has been removed as surplus, as an old version, or for good."""
         found = {entry["id"]: entry for entry in await self._service.listed(self._shelf.path)}
         gone = {digest: entry for digest, entry in waiting.items() if entry.id not in found}
         inside, _ = await listed(self._shelf) if gone else ([], [])
         groups = self._own(inside)
         for digest, entry in waiting.items():
-            said = found.get(entry.id, {"status": "cancelled", "last_error": {"message": "it is gone"}})
+            said = found.get(entry.id, {"status": "cancelled"})
             entry.status, entry.said = str(said.get("status")), said.get("last_error")
             if digest in gone:
-                self._entries[digest] = best(groups[digest]) or entry
+                entry.gone = True
+                other = successor(inside, entry) if entry.mark and entry.mark.source in sources else None
+                self._entries[digest] = best(groups[digest]) or other or entry
 
-    async def _settled(self) -> None:
-        """Removes what the store has too often by now, and notes what is left of each content."""
+    async def _settled(self) -> list[Entry]:
+        """Removes what the store has too often by now, and notes what is left of each content.
+
+        Returns:
+            The files that are left in the store.
+        """
         inside, outside = await listed(self._shelf)
         groups = self._own([*inside, *outside])
         spare = [entry for group in groups.values() for entry in surplus(group)]
@@ -267,33 +298,34 @@ class Adding:
             known = used is not None and any(entry.id == used.id for entry in left)
             if twin is not None and twin.status == "completed" and not known:
                 self._entries[digest] = twin
+        return [entry for entry in inside if entry.id not in gone]
 
-    async def _superseded(self, inside: Sequence[Entry], placed: Sequence[_Placed]) -> set[str]:
-        """The sources of which the store had another version, which is removed now that the new one is there."""
-        wanted = {each.mark.digest for each in placed if each.mark}
-        ready = {each.mark.source for each in placed if each.mark and not self._entries[each.mark.digest].error}
-        old = {
-            entry.id: (entry, mark.source)
-            for entry in inside
-            if (mark := entry.mark) and mark.is_of(self._shelf.name)
-            if mark.source in ready and mark.digest not in wanted
-        }
-        await removed(self._shelf, *(entry for entry, _ in old.values()))
-        return {source for _, source in old.values()}
+    async def _replaced(self, inside: Sequence[Entry], placed: Sequence[_Placed]) -> set[str]:
+        """Leaves one version of each source that was added; the sources of which another one was removed."""
+        used = [(each.mark, self._entries[each.mark.digest]) for each in placed if each.mark]
+        staying, going = versions(self._shelf.name, used, self._before, inside)
+        await removed(self._shelf, *going)
+        kept = {entry.mark.digest for entry in staying.values() if entry.mark}
+        for mark, entry in used:
+            if mark.source in staying and not entry.error and entry.mark and entry.mark.digest not in kept:
+                self._entries[mark.digest] = staying[mark.source]
+        return {entry.mark.source for entry in going if entry.mark}
 
     def _entry(self, placed: _Placed) -> Entry | None:
         return self._entries[placed.mark.digest] if placed.mark else None
 
-    def _file(self, placed: _Placed, superseded: set[str]) -> VisualFile:
+    def _file(self, placed: _Placed, replaced_sources: set[str]) -> VisualFile:
         entry = self._entry(placed)
         if entry is None or placed.mark is None:
             return VisualFile(id="", filename="", status="failed", error=placed.error, source=placed.source)
         file = replace(entry.shown(), source=placed.source)
         if file.error is not None:
             return file
+        if entry.mark is None or entry.mark.digest != placed.mark.digest:
+            return replace(file, change="superseded")
         if entry.id != placed.put:
             return replace(file, change="unchanged")
-        return replace(file, change="replaced" if placed.mark.source in superseded else "added")
+        return replace(file, change="replaced" if placed.mark.source in replaced_sources else "added")
 
 
 class _Progress:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aifs_vision._catalogue import model_card
-from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
+from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError, SettingsError
 from aifs_vision._formats import IMAGE_SUFFIXES, PDF, VIDEOS, name_of_bytes, sniff
 from aifs_vision._images import prepare
 from aifs_vision._sources import _read as read_source
@@ -81,9 +81,18 @@ def spread(sources: Source | Iterable[Source]) -> list[Source]:
     Raises:
         ImageNotFoundError: a folder with no such file.
         ImageAccessError: a folder that cannot be listed.
+        SettingsError: two contents under one name.
     """
     given: Iterable[Source] = (sources,) if is_source(sources) else sources  # type: ignore[assignment]
-    return [single for source in given for single in _spread(source)]
+    found = [single for source in given for single in _spread(source)]
+    named: dict[str, bytes] = {}
+    for single in found:
+        if isinstance(single, tuple) and isinstance(single[1], (bytes, bytearray, memoryview)):
+            name, data = name_of(single), bytes(single[1])
+            if named.setdefault(name, data) != data:
+                rule = "two contents have this name, and would be versions of one file; name each differently"
+                raise SettingsError.bad_number("sources", name, rule)
+    return found
 
 
 def _spread(source: Source) -> Iterator[Source]:

@@ -140,11 +140,10 @@ class AIFSVisualRAGStore:
 
         A content that the store has is not uploaded again, under whatever name; an edited file replaces the version
         that was added from the same source (the path, or name, as given), once the new one is ingested. Any number
-        of processes may add to one store at the same time.
+        of processes may add to one store at the same time; of versions of one source that they add, one stays.
 
-        Of two sources with the same content the store has the first one's file alone, and knows nothing of the
-        second: when the first one is edited and added alone, the old content is lost for the second as well, until
-        that is added again. Give all sources, or their folder, to each `add()`, and nothing is lost.
+        Of two sources with the same content the store has the first one's file alone: when that is edited and added
+        alone, the second one's is lost until it is added again. Nothing is lost where each `add()` gets them all.
 
         Args:
             sources: one source, or several: paths, bytes, file objects, PIL images, `(name, bytes)`; a folder is all
@@ -159,6 +158,8 @@ class AIFSVisualRAGStore:
 
         Raises:
             ImageError: a source that cannot be read, or that Visual RAG does not take.
+            SettingsError: `(name, bytes)` of one name with different contents; nothing was sent.
+            NotFoundError: somebody has deleted a file while it was waited for.
             APITimeoutError: the ingestion takes longer; it goes on, and another `add()` waits for the rest.
             APIError: the service did not answer, or refused; 401 and 403 are raised whatever `on_error` says.
         """

@@ -30,13 +30,15 @@ __all__ = [
     "not_there",
     "oldest",
     "removed",
+    "successor",
     "surplus",
+    "versions",
 ]
 
 FAILED = frozenset({"failed", "cancelled"})
 """How an ingestion ends that does not complete."""
 
-Change = Literal["added", "replaced", "unchanged"]
+Change = Literal["added", "replaced", "unchanged", "superseded"]
 
 _BY_RANK = ("completed", "in_progress", None)  # which of several files with one content is the one to use
 
@@ -51,8 +53,9 @@ class VisualFile:
         status: "completed", "in_progress", "failed" or "cancelled", as the service says.
         error: why it failed; None where it did not.
         source: as it was given to `add()`; None in a list.
-        change: what `add()` did: "added", "replaced" (an earlier version of the same source) or "unchanged" (the
-            store has the same content already); None where it failed, and in a list.
+        change: what `add()` did: "added", "replaced" (an earlier version of the same source), "unchanged" (the
+            store has the same content already) or "superseded" (another add has put another version of the same
+            source there meanwhile, which stays: this is its file); None where it failed, and in a list.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Entry:
 
     Attributes:
         created: when it was uploaded, by the service's clock, in seconds; 0 where the service does not say.
+        gone: whether somebody has deleted it while it was waited for.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Entry:
     status: str | None
     said: dict[str, Any] | None = None
     created: float = 0.0
+    gone: bool = False
 
     @property
     def mark(self) -> Mark | None:
@@ -85,22 +90,31 @@ class Entry:
     @property
     def error(self) -> AIFSError | None:
         """Why its ingestion failed."""
+        if self.gone:
+            name = self.shown_name
+            return not_there(f"{name!r} is not in the store: somebody has deleted it meanwhile; add it again")
         if self.status not in FAILED:
             return None
         said = self.said if isinstance(self.said, dict) else {}
         kind = ServiceError if said.get("code") in {"server_error", "rate_limit_exceeded"} else BadRequestError
-        shown = self.mark.name if self.mark else self.filename
-        return kind(f"The service could not ingest {shown!r}", detail=str(said.get("message") or self.status))
+        return kind(f"The service could not ingest {self.shown_name!r}", detail=str(said.get("message") or self.status))
 
     @property
-    def place(self) -> tuple[float, str]:
-        """Its place in the one order of all files, in which every process sees them."""
-        return self.created, self.id
+    def shown_name(self) -> str:
+        """Its name for people."""
+        return self.mark.name if self.mark else self.filename
+
+    @property
+    def place(self) -> tuple[int, float, str]:
+        """Its place in the one order of files with one content, in which every process sees them.
+
+        The latest version comes first: others may just be superseded. Of equal ones the earliest upload does.
+        """
+        return -self.mark.version if self.mark else 0, self.created, self.id
 
     def shown(self, **more: Any) -> VisualFile:
         """As it is shown to the user."""
-        name = self.mark.name if self.mark else self.filename
-        return VisualFile(id=self.id, filename=name, status=self.status or "", error=self.error, **more)
+        return VisualFile(id=self.id, filename=self.shown_name, status=self.status or "", error=self.error, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +156,7 @@ def _seconds(told: object) -> float:
 
 
 def best(entries: Iterable[Entry]) -> Entry | None:
-    """Which of several files with one content is the one to use: the earliest of those that are furthest."""
+    """Which of several files with one content is the one to use: the first of those that are furthest."""
     return min(entries, key=lambda entry: (_rank(entry), entry.place), default=None)
 
 
@@ -154,7 +168,7 @@ def surplus(entries: Sequence[Entry]) -> list[Entry]:
     """Which of several files with one content are too many.
 
     Several processes may ask this at the same time, each with a list that is old already, and all delete what they
-    are told to: the earliest file that is completed is never among it, nor is one before it, which may become that.
+    are told to: the first file that is completed is never among it, nor is one before it, which may become that.
     """
     first = min((entry.place for entry in entries if entry.status == "completed"), default=None)
     used = best(entries)
@@ -163,6 +177,65 @@ def surplus(entries: Sequence[Entry]) -> list[Entry]:
         for entry in entries
         if (first is not None and entry.place > first) or (entry.status in FAILED and entry is not used)
     ]
+
+
+def successor(entries: Iterable[Entry], entry: Entry) -> Entry | None:
+    """The highest of the other versions of a file's source, of those that have not failed; None without any."""
+    mark = entry.mark
+    others = [
+        (each.mark.order, each)
+        for each in entries
+        if mark and each.mark and (each.mark.owner, each.mark.source) == (mark.owner, mark.source)
+        if each.mark.digest != mark.digest and each.status not in FAILED
+    ]
+    return max(others, key=lambda other: other[0], default=(None, None))[1]
+
+
+def versions(
+    store: str, used: Sequence[tuple[Mark, Entry]], before: Sequence[Entry], inside: Sequence[Entry]
+) -> tuple[dict[str, Entry], list[Entry]]:
+    """Which version of each source stays in a store after an add, and which files go.
+
+    Several processes may ask this at the same time, each with a list that is old already, and all delete what they
+    are told to: of a source's own files the highest one that is completed never goes, nor does one above it.
+
+    Args:
+        store: its name.
+        used: what was added, and the file that has its content; that may be another source's file.
+        before: the files in the store when the add began.
+        inside: the files in the store now.
+
+    Returns:
+        The file that stays, by source, without those whose ingestion failed, and the files to be removed.
+    """
+    staying = {mark.source: entry for mark, entry in used if not entry.error}
+    for entry in [*(entry for _, entry in used), *inside]:
+        mark = _own(entry, store)
+        if mark and entry.status == "completed" and _above(mark, staying.get(mark.source)):
+            staying[mark.source] = entry
+    contents = [entry for mark, entry in used if mark.source not in staying] + [*staying.values()]
+    wanted = {entry.mark.digest for entry in contents if entry.mark}
+    going = {}
+    for entry, earlier in [*((entry, True) for entry in before), *((entry, False) for entry in inside)]:
+        mark = _own(entry, store)
+        if mark is None or mark.source not in staying or mark.digest in wanted:
+            continue
+        other = staying[mark.source].mark
+        another = other is None or other.source != mark.source
+        if (earlier and (another or entry.status in FAILED)) or (other and not another and mark.order < other.order):
+            going[entry.id] = entry
+    return staying, list(going.values())
+
+
+def _own(entry: Entry, store: str) -> Mark | None:
+    """The mark of a file that the store has uploaded."""
+    return entry.mark if entry.mark is not None and entry.mark.is_of(store) else None
+
+
+def _above(mark: Mark, entry: Entry | None) -> bool:
+    """Whether a version is above a file of the same source."""
+    other = entry.mark if entry is not None else None
+    return other is not None and other.source == mark.source and mark.order > other.order
 
 
 def meant(entries: Iterable[Entry], asked: str) -> list[Entry]:

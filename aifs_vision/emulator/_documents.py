@@ -49,11 +49,19 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A page or slide: its number from 1, its text, and its picture; None for one of an Office file without a text."""
+    """A page or slide.
+
+    Attributes:
+        number: from 1.
+        text: all that it has of its own; "" for one that is to be recognised.
+        png: its picture; None for one of an Office file without a text.
+        seen: the part of its text that is on the picture.
+    """
 
     number: int
     text: str
     png: bytes | None = field(default=None, repr=False)
+    seen: str
 
 
 def kind_of(data: bytes) -> str | None:
@@ -88,7 +96,7 @@ def leaves(data: bytes, kind: str) -> list[Leaf]:
 
 def _pdf(data: bytes) -> Iterator[Leaf]:
     for number, page in enumerate(pdf_pages(data), start=1):
-        yield Leaf(number=number, text=page.text, png=page.png)
+        yield Leaf(number=number, text=page.text, png=page.png, seen=page.text)
 
 
 def _png(data: bytes) -> Iterator[Leaf]:
@@ -98,11 +106,12 @@ def _png(data: bytes) -> Iterator[Leaf]:
             Image.open(io.BytesIO(data)).load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnreadableError(f"this PNG has too many pixels ({error})") from error
-    yield Leaf(number=1, text="", png=data)
+    yield Leaf(number=1, text="", png=data, seen="")
 
 
 def _written(number: int, text: str, *, slide: bool = False) -> Leaf:
-    return Leaf(number=number, text=text, png=drawn(text, slide=slide) if text else None)
+    png, seen = drawn(text, slide=slide) if text else (None, "")
+    return Leaf(number=number, text=text, png=png, seen=seen)
 
 
 # -- Office ------------------------------------------------------------------------------------------------

@@ -33,12 +33,13 @@ _OTHERWISE = str.maketrans(
 _NOTE = "drawn by aifs-emulator from the text of the page alone, without its layout"
 
 
-def drawn(text: str, *, slide: bool = False) -> bytes:
-    """A page with this text as a PNG, whose comment says what it is.
+def drawn(text: str, *, slide: bool = False) -> tuple[bytes, str]:
+    """A page with this text as a PNG, whose comment says what it is; and how much of the text is on it.
 
     The letters are made smaller until all of it has its place; where it has none even so, the last line says that it
     goes on.
     """
+    shown = text
     width, height = _SLIDE if slide else _UPRIGHT
     plain = unicodedata.normalize("NFKD", text.translate(_OTHERWISE)).expandtabs(4)
     for size in range(_LARGEST, _SMALLEST - 1, -4):
@@ -48,12 +49,13 @@ def drawn(text: str, *, slide: bool = False) -> bytes:
         if len(lines) <= room:
             break
     else:
+        shown = unicodedata.normalize("NFC", "\n".join(lines[: room - 1]))
         lines[room - 1 :] = ["[The text goes on.]"]
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
     for number, line in enumerate(lines):
         _write(draw, line, size, _MARGIN + number * size * _LEADING)
-    return _png(image)
+    return _png(image), shown
 
 
 def _png(image: Image.Image) -> bytes:

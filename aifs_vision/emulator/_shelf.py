@@ -79,9 +79,9 @@ class Indexer:
             text, seen = leaf.text, ""
             if leaf.png is not None:
                 picture = on_white(Image.open(io.BytesIO(leaf.png)))
-                page = self._read(picture, leaf.text)
+                page = self._read(picture, leaf.seen)
                 text = text or page.text
-                seen = f"{text}\n{describe(picture, page)}".strip()
+                seen = f"{page.text}\n{describe(picture, page)}".strip()
             passages = list(chunks(text, chunking))
             vectors = self.vectors([*passages, seen] if seen else passages)
             made += [

@@ -267,6 +267,15 @@ def test_a_picture_of_a_long_text_says_that_it_goes_on(reader: Client) -> None:
     assert read["content"][0]["text"] == "[The text goes on.]"
 
 
+def test_a_picture_is_found_by_what_is_drawn(client: Client) -> None:
+    """What of a long text has no place on the picture is no reason to find it: equal pictures are found alike."""
+    lines = "<p>".join(f"line {number}" for number in range(80))
+    pages = ((f"{word}.html", f"<html>{lines}<p>The {word}".encode()) for word in ("ferry", "mussels"))
+    first, second = client.search(client.filled(*pages), "mussels", top_k_images=9)
+    assert first["content"] == second["content"]
+    assert first["score"] == second["score"]
+
+
 def png_of(hit: dict[str, Any]) -> Image.Image:
     """The picture of a hit."""
     return opened(base64.b64decode(hit["content"][0]["text"].removeprefix("data:image/png;base64,")))
