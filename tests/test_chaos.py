@@ -77,13 +77,16 @@ def test_a_thousand_images_through_every_fault(tmp_path: Path) -> None:
     assert [reading.source for reading in readings] == [f"{number}.png" for number in range(IMAGES)], seed
     for number, reading in enumerate(readings):
         spoilt = SPOILT.get(number % 100)
-        assert reading.status in {spoilt or "ok", "failed"}, seed
+        cut = {"truncated"} if reading.requests > 1 and not spoilt else set()  # two faults in a row
+        assert reading.status in {spoilt or "ok", "failed", *cut}, seed
         assert (reading.error is None) == reading.ok, seed
-        assert reading.text == (f"number {number}" if reading.status == "ok" else reading.text), seed
-        if not reading.ok and reading.status != "looped":
+        if reading.status in {"ok", "truncated"}:
+            assert reading.text == f"number {number}", seed
+        elif reading.status != "looped":
             assert reading.text == "", seed
     lost = sum(reading.status == "failed" for reading in readings)
     assert lost <= 15, (seed, lost)  # four faults in a row, 0.2 ** 4 of them, and few more where one costs two
+    assert sum(reading.status == "truncated" for reading in readings) <= 5, seed  # 0.2 / 17, twice
     assert run.report.statuses == Counter(reading.status for reading in readings), seed
 
     assert run.report.attempts == len(log), seed
