@@ -39,6 +39,7 @@ class Home:
         self, loop: asyncio.AbstractEventLoop | None = None, around: Callable[[Any], Any] = lambda it: it
     ) -> None:
         self.loop = loop or asyncio.new_event_loop()
+        self.loop.set_exception_handler(_tell)
         self.around = around  # what is put around the connections; for tests that turn the clock
         self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
         self.cpu = ThreadPoolExecutor(_cpus(), thread_name_prefix="aifs-vision-cpu")
@@ -106,6 +107,13 @@ class Home:
             self.loop.run_forever()
         finally:
             self.loop.close()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Says what went wrong unseen, but not that pools take no more work, as they do while the program ends."""
+    error = context.get("exception")
+    if not (isinstance(error, RuntimeError) and str(error).startswith("cannot schedule new futures")):
+        loop.default_exception_handler(context)
 
 
 def _has_started(task: asyncio.Task[Any]) -> bool:
