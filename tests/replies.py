@@ -24,7 +24,7 @@ class Crowd:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
-        time.sleep(self._seconds)
+        time.sleep(self._seconds)  # the while that it takes, so that others are asked meanwhile
         with self._lock:
             self._now -= 1
         return "x"

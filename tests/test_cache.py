@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from aifs_vision import CAPTION, CacheError, Limits, ReadingCache, SettingsError, Task, Vision
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved, tiff
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,12 +166,11 @@ def test_who_gives_up_leaves_the_question_to_the_next(path: Path) -> None:
         first = vision.read_many([PNG])
         waiting = threading.Thread(target=lambda: list(first), daemon=True)
         waiting.start()
-        while not server.requests:
-            time.sleep(0.01)
+        until(lambda: server.requests)
         texts: list[str] = []
         second = threading.Thread(target=lambda: texts.append(vision.read(PNG).status))
         second.start()
-        time.sleep(0.2)
+        time.sleep(0.2)  # so that it waits for the answer by now, which shows nowhere; else it asks by itself
         first.close()
         second.join(30)
         waiting.join(30)
@@ -297,7 +297,7 @@ if sys.platform != "win32":  # which has no SIGKILL
                     assert process.stdout is not None
                     for _ in range(len(finished) + chance.randrange(1, 14)):
                         finished.add(process.stdout.readline().strip())
-                    time.sleep(chance.uniform(0, 0.03))
+                    time.sleep(chance.uniform(0, 0.03))  # the moment of the kill is what is tried
                     os.kill(process.pid, signal.SIGKILL)
                     finished |= {line.strip() for line in process.stdout if line.endswith(".png\n")}
                 assert {name: _asked(server)[name] for name in paid} == paid

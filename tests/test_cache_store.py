@@ -142,14 +142,14 @@ def test_a_relative_path_is_of_the_folder_of_then(path: Path, monkeypatch: pytes
 def test_what_a_setting_means(path: Path) -> None:
     """A path makes a file of readings, None is none, a cache is itself; anything else says what it should be."""
 
-    class Own:
+    class Own:  # is only looked at here, and never asked for anything
         def get(self, key: str) -> str | None:
             raise NotImplementedError(key)
 
         def put(self, key: str, value: str) -> None:
             raise NotImplementedError(key, value)
 
-    class Waits:
+    class Waits:  # the same
         async def get(self, key: str) -> str | None:
             raise NotImplementedError(key)
 

@@ -20,6 +20,7 @@ from PIL import Image
 from aifs_vision import image_tokens, model_card
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, saved, tiff
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,8 +329,8 @@ def test_the_log_knows_what_was_asked(http: httpx.Client, server: Emulator) -> N
     )
     assert request.images == [("image/png", PNG)]
     assert request.body["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,..."
-    while request.finished is None:  # it is noted when the answer has left
-        time.sleep(0.01)
+    until(lambda: request.finished is not None)  # it is noted when the answer has left
+    assert request.finished is not None
     assert request.finished >= request.started
     server.clear()
     assert not server.requests
@@ -423,9 +424,7 @@ def test_a_client_that_leaves_in_mid_upload_is_no_error(server: Emulator, caplog
     port = int(server.base_url.rsplit(":", 1)[1].split("/")[0])
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"POST /v2/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n\r\n{")
-        while not server.requests:
-            time.sleep(0.01)
-    while server.requests[0].finished is None:
-        time.sleep(0.01)
+        until(lambda: server.requests)
+    until(lambda: server.requests[0].finished is not None)
     assert server.requests[0].status is None
     assert not caplog.records

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from aifs_vision import (
 from aifs_vision.emulator import Emulator
 from tests.pictures import corners, noise, saved
 from tests.replies import Crowd
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,8 +157,7 @@ if sys.platform != "win32":  # which has no SIGINT for a single process
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            while not server.requests and process.poll() is None:
-                time.sleep(0.01)
+            until(lambda: server.requests or process.poll() is not None)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
             assert (out, complaints(err)) == ("interrupted\n", [])

@@ -15,6 +15,7 @@ from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated, virtual_time
 from tests.pictures import corners, saved
 from tests.service import Dripping, Service, answer
+from tests.waiting import until
 
 PNG = saved(corners())
 BODY = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hello"}]}
@@ -271,14 +272,10 @@ def test_max_cost_holds_for_what_is_sent_once_more() -> None:
 def test_what_was_sent_for_a_cancelled_read_is_booked() -> None:
     """Leaving a read that is on its way does not make its money free for another one."""
 
-    def wait_for(server: Emulator, requests: int, reading: asyncio.Task[Any]) -> None:
-        while len(server.requests) < requests and not reading.done():
-            time.sleep(0.005)
-
     async def leave(server: Emulator, vision: Vision) -> None:
         for number in range(1, 9):
             reading = asyncio.create_task(vision.aread(PNG, "caption"))
-            await asyncio.to_thread(wait_for, server, number, reading)
+            await asyncio.to_thread(until, lambda: len(server.requests) >= number or reading.done())  # noqa: B023 - awaited here
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 

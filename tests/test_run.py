@@ -180,7 +180,7 @@ def _wait_until_quiet(server: Emulator) -> int:
     seen = -1
     while seen != len(server.requests):
         seen = len(server.requests)
-        time.sleep(0.15)
+        time.sleep(0.15)  # nothing tells that nothing more will come
     return seen
 
 
@@ -401,7 +401,7 @@ def test_a_run_has_one_caller_at_a_time(echo: Emulator) -> None:
                 return
             except RuntimeError as error:
                 refused.append(str(error))
-                time.sleep(0.001)
+                time.sleep(0.001)  # lets the caller whose turn it is go on
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:

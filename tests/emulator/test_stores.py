@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from tests.media import pdf
 from tests.office import docx, html, pptx, zipped
 from tests.pages import english_page, photo
 from tests.pictures import corners, opened, saved
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,12 +64,14 @@ class Client:
 
     def ingested(self, store: str) -> list[dict[str, Any]]:
         """The files of a store once none is in progress."""
-        for _ in range(1200):
-            files = self.http.get(f"/vector_stores/{store}/files?limit=100").json()["data"]
-            if all(file["status"] != "in_progress" for file in files):
-                return list(files)
-            time.sleep(0.05)
-        raise AssertionError(files)
+        files: list[dict[str, Any]] = []
+
+        def done() -> bool:
+            files[:] = self.http.get(f"/vector_stores/{store}/files?limit=100").json()["data"]
+            return all(file["status"] != "in_progress" for file in files)
+
+        until(done)
+        return files
 
     def filled(self, *files: tuple[str, bytes], **chunking: int) -> str:
         """A store with these files, ingested."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pickle
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 from langchain_core import exceptions
 
 from aifs_vision import (
@@ -18,8 +20,37 @@ from aifs_vision import (
     RequestTooLargeError,
     ServiceError,
 )
+from aifs_vision.testing import virtual_time
 
-__all__ = ["REFUSALS", "assert_langchain_knows"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aifs_vision.emulator import Emulator
+
+__all__ = ["REFUSALS", "Refusal", "assert_langchain_knows", "assert_refused"]
+
+
+class Refusal(NamedTuple):
+    """What the service says, the error that it is here, its name in LangChain, and whether that asks again."""
+
+    status: int
+    body: str | None
+    kind: type[AIFSError]
+    name: str
+    again: bool
+
+
+def assert_refused(server: Emulator, ways: Iterable[Callable[[], object]], refusal: Refusal) -> None:
+    """Each way of asking ends in the error of both trees, which can be pickled."""
+    for way in ways:
+        server.fail(refusal.status, times=4, body=refusal.body)
+        with virtual_time(), pytest.raises(refusal.kind) as raised:
+            way()
+        server.clear()
+        error: Any = raised.value
+        assert_langchain_knows(error, refusal.name, again=refusal.again)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+        assert (type(copy), str(copy), copy.status) == (type(error), str(error), refusal.status)
 
 
 def assert_langchain_knows(error: BaseException, name: str, *, again: bool) -> None:
@@ -35,22 +66,26 @@ def assert_langchain_knows(error: BaseException, name: str, *, again: bool) -> N
         assert wanted(error) is again
 
 
-REFUSALS: list[tuple[int, str | None, type[AIFSError], str, bool]] = [
-    (400, None, BadRequestError, "ModelInvalidRequestError", False),
-    (401, None, AuthenticationError, "ModelAuthenticationError", False),
-    (403, None, PermissionDeniedError, "ModelPermissionDeniedError", False),
-    (404, None, NotFoundError, "ModelNotFoundError", False),
-    (413, None, RequestTooLargeError, "ModelInvalidRequestError", False),
-    (422, None, BadRequestError, "ModelInvalidRequestError", False),
-    (429, None, RateLimitError, "ModelRateLimitError", True),
-    (429, '{"detail": "You exceeded your current quota"}', QuotaExceededError, "ModelRateLimitError", False),
-    (503, None, ServiceError, "ModelAPIError", True),
-    (400, '{"detail": "maximum context length is 9 tokens"}', ContextLengthError, "ContextOverflowError", False),
-    (
+REFUSALS = [
+    Refusal(400, None, BadRequestError, "ModelInvalidRequestError", again=False),
+    Refusal(401, None, AuthenticationError, "ModelAuthenticationError", again=False),
+    Refusal(403, None, PermissionDeniedError, "ModelPermissionDeniedError", again=False),
+    Refusal(404, None, NotFoundError, "ModelNotFoundError", again=False),
+    Refusal(413, None, RequestTooLargeError, "ModelInvalidRequestError", again=False),
+    Refusal(422, None, BadRequestError, "ModelInvalidRequestError", again=False),
+    Refusal(429, None, RateLimitError, "ModelRateLimitError", again=True),
+    Refusal(
+        429, '{"detail": "You exceeded your current quota"}', QuotaExceededError, "ModelRateLimitError", again=False
+    ),
+    Refusal(503, None, ServiceError, "ModelAPIError", again=True),
+    Refusal(
+        400, '{"detail": "maximum context length is 9 tokens"}', ContextLengthError, "ContextOverflowError", again=False
+    ),
+    Refusal(
         400,
         '{"error": {"message": "x", "code": "context_length_exceeded"}}',
         ContextLengthError,
         "ContextOverflowError",
-        False,
+        again=False,
     ),
 ]

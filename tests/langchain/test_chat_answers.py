@@ -25,7 +25,7 @@ from aifs_vision import (
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import virtual_time
 from langchain_aifs import ChatAIFS, RefusedOutputError
-from tests.langchain.refusals import REFUSALS, assert_langchain_knows
+from tests.langchain.refusals import REFUSALS, Refusal, assert_langchain_knows, assert_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -259,26 +259,10 @@ def test_the_queue_does_not_stream(server: Emulator) -> None:
 # -- Errors --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "body", "kind", "name", "again"), REFUSALS)
-def test_refusals_are_errors_of_both_trees(  # noqa: PLR0917
-    server: Emulator,
-    status: int,
-    body: str | None,
-    kind: type[AIFSError],
-    name: str,
-    again: bool,  # noqa: FBT001
-) -> None:
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_refusals_are_errors_of_both_trees(server: Emulator, refusal: Refusal) -> None:
     """A refusal is this project's error and LangChain's, which says rightly whether to ask again; it can be pickled."""
-    chat = ChatAIFS(limits=Limits(patience=0.0))
-    for way in four_ways(chat):
-        server.fail(status, times=4, body=body)
-        with virtual_time(), pytest.raises(kind) as raised:
-            way()
-        server.clear()
-        error: Any = raised.value
-        assert_langchain_knows(error, name, again=again)
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-        assert (type(copy), str(copy), copy.status) == (type(error), str(error), status)
+    assert_refused(server, four_ways(ChatAIFS(limits=Limits(patience=0.0))), refusal)
 
 
 def broken(server: Emulator) -> Iterator[tuple[str, type[AIFSError], str]]:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import pickle
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +25,7 @@ from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSImageBlobParser, AIFSImageLoader
 from tests.pictures import corners, noise, saved
 from tests.service import answer
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,15 +288,6 @@ def test_loaders_and_parsers_are_pickled_without_the_key(folder: Path, server: E
     other: AIFSImageBlobParser = pickle.loads(pickle.dumps(parser))  # noqa: S301 - our own bytes
     assert (other.task, other.on_error, other.channels) == (parser.task, "keep", "BGR")
     assert other.report == RunReport()
-
-
-def until(reached: Callable[[], bool]) -> None:
-    """Waits until something is so, which other threads bring about."""
-    for _ in range(2_000):
-        if reached():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came to that")
 
 
 async def begin_and_leave(loader: AIFSImageLoader, leave: str, asked: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from llama_index_aifs import AIFS
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["call", "content", "events", "scripted", "served"]
+__all__ = ["call", "content", "events", "questions", "scripted", "served"]
 
 
 def call(name: str, number: int = 1, **arguments: Any) -> dict[str, Any]:
@@ -34,6 +34,11 @@ def scripted(*answers: str | dict[str, Any] | None, **options: Any) -> Iterator[
 
     with isolated(), Emulator(ocr=False, reply=reply) as server:
         yield AIFS(base_url=server.base_url, api_key=server.api_key, limits=Limits(), **options), server
+
+
+def questions(server: Emulator) -> int:
+    """How often the model was asked."""
+    return sum(request.path.endswith("/chat/completions") for request in server.requests)
 
 
 def content(message: dict[str, Any]) -> list[dict[str, Any]]:

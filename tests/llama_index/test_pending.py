@@ -21,14 +21,14 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore
 
 from aifs_vision import ImageAccessError, ImageNotFoundError, Limits, SettingsError, Vision
-from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
-from tests.pictures import corner_names, corners, saved, tiff
+from tests.llama_index.scripts import questions
+from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from aifs_vision.emulator import ChatRequest
+    from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
 OTHER = saved(corners().rotate(180))
@@ -43,25 +43,6 @@ def listed(*sources: Any, **options: Any) -> list[Document]:
 def read(nodes: Sequence[Any], **options: Any) -> list[Any]:
     """What becomes of nodes when they are captioned."""
     return list(ImageToText(**{"task": "caption", "limits": Limits(), **options})(nodes))
-
-
-def questions(server: Emulator) -> int:
-    """How often the model was asked."""
-    return sum(request.path.endswith("/chat/completions") for request in server.requests)
-
-
-@pytest.fixture
-def eyes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A service that answers with the colour of the upper left corner."""
-
-    def seen(asked: ChatRequest) -> str:
-        picture = asked.images[0].picture
-        return "nothing" if picture is None else corner_names(picture)[0]
-
-    with Emulator(ocr=False, reply=seen) as server:
-        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
-        monkeypatch.setenv("AIFS_API_KEY", server.api_key)
-        yield server
 
 
 # -- Whose nodes they are -------------------------------------------------------------------------------------

@@ -40,13 +40,13 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
-from tests.pictures import corner_names, corners, saved, tiff
+from tests.llama_index.scripts import questions
+from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from aifs_vision.emulator import ChatRequest
 
 PNG = saved(corners())
 OTHER = saved(corners().rotate(180))
@@ -61,25 +61,6 @@ def listed(*sources: Any, **options: Any) -> list[Document]:
 def read(nodes: Sequence[Any], **options: Any) -> list[Any]:
     """What becomes of nodes when they are captioned, or read in another way."""
     return list(ImageToText(**{"task": "caption", **options})(nodes))
-
-
-def questions(server: Emulator) -> int:
-    """How often the model was asked."""
-    return sum(request.path.endswith("/chat/completions") for request in server.requests)
-
-
-@pytest.fixture
-def eyes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A service that answers with the colour of the upper left corner."""
-
-    def seen(asked: ChatRequest) -> str:
-        picture = asked.images[0].picture
-        return "nothing" if picture is None else corner_names(picture)[0]
-
-    with Emulator(ocr=False, reply=seen) as server:
-        monkeypatch.setenv("AIFS_BASE_URL", server.base_url)
-        monkeypatch.setenv("AIFS_API_KEY", server.api_key)
-        yield server
 
 
 @pytest.mark.usefixtures("environment")
