@@ -108,6 +108,7 @@ class Adding:
         self._began = next(self._together.numbers)
         self._entries: dict[str, Entry] = {}  # the file to use of each content, by its digest
         self._before: list[Entry] = []  # what the store had when this call began
+        self._earlier: defaultdict[str, list[Entry]] = defaultdict(list)  # the same, by the source
         self._versions: dict[str, int] = {}  # the highest number of a version of each source, likewise
         self._fatal: AIFSError | None = None
         self._progress = _Progress(shelf.name, wanted=progress)
@@ -118,6 +119,9 @@ class Adding:
         groups = self._own([*inside, *outside])
         self._entries = {digest: entry for digest, group in groups.items() if (entry := best(group))}
         self._before = inside
+        for entry in inside:
+            if entry.mark is not None:
+                self._earlier[entry.mark.source].append(entry)
         for mark in (entry.mark for group in groups.values() for entry in group):
             if mark is not None:
                 self._versions[mark.source] = max(self._versions.get(mark.source, 0), mark.version)
@@ -194,14 +198,8 @@ class Adding:
 
     def _outranked(self, entry: Entry, mark: Mark) -> bool:
         """Whether a file is one of several versions of the source, and not the one to stay: an edit was taken back."""
-        newer = successor(self._before, entry)
-        return bool(
-            newer
-            and newer.mark
-            and entry.mark
-            and entry.mark.source == mark.source
-            and entry.mark.order < newer.mark.order
-        )
+        newer = successor(self._earlier[mark.source], entry)
+        return bool(newer and newer.mark and entry.mark and entry.mark.order < newer.mark.order)
 
     async def _uploaded(self, given: Document, mark: Mark) -> Entry:
         known = (self._versions.get(mark.source, -1), self._together.versions.get(mark.source, -1))

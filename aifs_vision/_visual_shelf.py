@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision._api_errors import BadRequestError, NotFoundError, ServiceError
@@ -82,7 +83,7 @@ class Entry:
     created: float = 0.0
     gone: bool = False
 
-    @property
+    @cached_property  # it is asked for often, and a name never changes
     def mark(self) -> Mark | None:
         """What its name says of it."""
         return Mark.of(self.filename)
