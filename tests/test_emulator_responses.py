@@ -181,6 +181,23 @@ def test_a_conversation_goes_on_from_a_response() -> None:
     assert (refused.status_code, unstored in refused.text) == (400, True)
 
 
+def test_a_system_message_is_part_of_the_conversation() -> None:
+    """Other than instructions, a system message among the items is still there when the conversation goes on."""
+    seen: list[list[str]] = []
+
+    def reply(asked: ChatRequest) -> str:
+        seen.append(list(asked.texts))
+        return "Yes."
+
+    system = {"role": "system", "content": "Be brief."}
+    with Emulator(ocr=False, reply=reply) as server, plain(server) as http:
+        for instructions in (None, "Be kind."):
+            asked: dict[str, Any] = {"instructions": instructions} if instructions else {}
+            first = ask(http, system, {"role": "user", "content": "Is it?"}, **asked).json()["id"]
+            ask(http, {"role": "user", "content": "Really?"}, previous_response_id=first)
+    assert seen[1] == seen[3] == ["Be brief.", "Is it?", "Yes.", "Really?"]
+
+
 def test_the_queue_mirrors_but_does_not_stream(http: httpx.Client, server: Emulator) -> None:
     """/queue takes the same requests, and refuses streams."""
     queue = server.base_url.replace("/v2", "/queue/responses")

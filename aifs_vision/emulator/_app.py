@@ -29,7 +29,7 @@ from aifs_vision.emulator._checks import (
 )
 from aifs_vision.emulator._embeddings import Embedder
 from aifs_vision.emulator._log import LoggedRequest
-from aifs_vision.emulator._response_checks import check_responses, earlier_of
+from aifs_vision.emulator._response_checks import check_responses
 from aifs_vision.emulator._response_objects import events_of, response_of
 from aifs_vision.emulator._store_checks import check_text
 from aifs_vision.emulator._stores import Stores
@@ -219,7 +219,8 @@ class Service:
         completion, headers = await self._completion(asked, request, logged, fault)
         whole = response_of(completion, body)
         if body.get("store") is not False and completion["choices"]:
-            self._said[whole["id"]] = earlier_of(asked, completion["choices"][0]["message"])
+            said = asked.body["messages"][bool(body.get("instructions")) :]  # these hold for once alone
+            self._said[whole["id"]] = [*said, completion["choices"][0]["message"]]
             while len(self._said) > _REMEMBERED:
                 del self._said[next(iter(self._said))]
         return _told(whole, events_of(whole) if asked.stream else None, headers)

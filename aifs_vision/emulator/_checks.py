@@ -256,7 +256,7 @@ def check_image(given: Any, where: str) -> SentImage:
         raise Refused(400, f"{where}.image_url.detail: Input should be 'auto', 'low', 'high' or 'original'")
     url = given["url"]
     if urlsplit(url[:100]).scheme in {"http", "https"}:
-        return SentImage(url=url)
+        return SentImage(url=url, detail=given.get("detail"))
     found = _DATA_URI.fullmatch(url)
     if found is None:
         raise Refused(400, f"{where}.image_url.url: not an http(s) address or data URI: {url[:40]!r}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aifs_vision._catalogue import ModelCard
     from aifs_vision.emulator._checks import SentImage
 
-__all__ = ["check_responses", "earlier_of"]
+__all__ = ["check_responses"]
 
 _FIELDS = frozenset(
     re.findall(
@@ -77,13 +77,6 @@ def check_responses(body: Any, earlier: Sequence[dict[str, Any]]) -> ChatRequest
         images=tuple(_images_of(messages, card)),
         schema=schema_of(asked["response_format"]),
     )
-
-
-def earlier_of(request: ChatRequest, answered: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a request that names this answer as the one before it goes on from; instructions hold for once alone."""
-    messages: list[dict[str, Any]] = request.body["messages"]
-    instructed = messages[:1] if messages[0]["role"] == "system" else []
-    return [*messages[len(instructed) :], answered]
 
 
 def _check_numbers(body: dict[str, Any], card: ModelCard) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+from aifs_vision.emulator._wire import pieces
+
 __all__ = ["events_of", "response_of"]
 
-_SOME_WORDS = re.compile(r"\s*\S+(?:\s+\S+){0,2}\s*")
 _numbers = itertools.count(1)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -108,7 +108,7 @@ def _events(response: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "response.output_item.added", {**at, "item": _empty(item)}
         of_item = {**at, "item_id": item["id"]}
         if item["type"] == "function_call":
-            for piece in _pieces(item["arguments"]):
+            for piece in pieces(item["arguments"]) or [item["arguments"]]:
                 yield "response.function_call_arguments.delta", {**of_item, "delta": piece}
             told = {"name": item["name"], "arguments": item["arguments"]}
             yield "response.function_call_arguments.done", {**of_item, **told}
@@ -131,7 +131,7 @@ def _events_of_part(part: dict[str, Any], number: int, of_item: dict[str, Any]) 
     at = {**of_item, place: number}
     logprobs: dict[str, Any] = {"logprobs": []} if "logprobs" in part else {}
     yield f"{frame}.added", {**at, "part": {**part, name: ""}}
-    for piece in _pieces(part[name]):
+    for piece in pieces(part[name]) or [part[name]]:
         yield f"{words}.delta", {**at, "delta": piece, **logprobs}
     yield f"{words}.done", {**at, name: part[name], **logprobs}
     yield f"{frame}.done", {**at, "part": part}
@@ -141,7 +141,3 @@ def _empty(item: dict[str, Any]) -> dict[str, Any]:
     """An item as it is when nothing of it has come."""
     nothing = {"content": [], "summary": [], "arguments": "", "status": "in_progress"}
     return {name: nothing.get(name, value) for name, value in item.items()}
-
-
-def _pieces(text: str) -> list[str]:
-    return _SOME_WORDS.findall(text) or [text]

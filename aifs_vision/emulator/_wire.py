@@ -29,6 +29,7 @@ __all__ = [
     "input_tokens",
     "model_entries",
     "model_entry",
+    "pieces",
     "rate_headers",
     "tokens_of_text",
 ]
@@ -37,6 +38,11 @@ FINGERPRINT = "aifs-emulator"
 _KINDS = {"chat": "LLM", "embedding": "EMBEDDING", "speech": "STT"}
 _numbers = itertools.count(1)
 _SOME_WORDS = re.compile(r"\s*\S+(?:\s+\S+){0,2}\s*")
+
+
+def pieces(text: str) -> list[str]:
+    """A text as a stream brings it, three words at a time."""
+    return _SOME_WORDS.findall(text)
 
 
 def input_tokens(request: ChatRequest) -> int:
@@ -85,7 +91,7 @@ def _chunks(whole: dict[str, Any], *, usage: bool) -> Iterator[dict[str, Any]]:
     for choice in whole["choices"]:
         message = choice["message"]
         deltas.append(({"role": "assistant", "content": ""}, None))
-        deltas += [({"content": piece}, None) for piece in _SOME_WORDS.findall(message["content"] or "")]
+        deltas += [({"content": piece}, None) for piece in pieces(message["content"] or "")]
         if calls := message.get("tool_calls"):
             deltas.append(({"tool_calls": [{"index": at, **call} for at, call in enumerate(calls)]}, None))
         deltas.append(({}, choice["finish_reason"]))
