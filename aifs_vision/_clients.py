@@ -201,15 +201,15 @@ class _Bridge:
         return given.get("read") or self.settings.timeout
 
     def _headers(self, request: httpx.Request, asked: Mapping[str, Any]) -> list[tuple[str, str]]:
-        dropped, strange = _NOT_SENT, self._custom_headers | _custom_headers()
-        if request.extensions.get(_OWN_HEADERS) is True:
-            strange = frozenset()
+        dropped = _NOT_SENT
+        is_own = request.extensions.get(_OWN_HEADERS) is True
+        strange = frozenset() if is_own else self._custom_headers | _custom_headers()
         if not asked:  # a GET, or an upload, whose content-type has a boundary
             own = [("authorization", f"Bearer {self.settings.api_key.reveal()}")]
         else:
             dropped |= _OURS
             own = headers_of(self.settings, "text/event-stream" if asked.get("stream") is True else "application/json")
-        given = [(name.lower(), value) for name, value in request.headers.multi_items()]
+        given = request.headers.multi_items()
         kept = [header for header in given if header[0] not in dropped and header not in strange]
         names = dropped | {name for name, _ in kept}
         return [*own, *kept, *(header for header in self._given_headers.items() if header[0] not in names)]

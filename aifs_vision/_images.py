@@ -106,7 +106,7 @@ def prepare(frame: Frame, card: ModelCard, task: Task, limits: ImageLimits) -> l
         letters = x_height(picture.pixels)
         plan = layout(width, height, card, task, letters and letters * width / picture.pixels.width)
         if in_full and _is_whole(plan, frame):
-            return _whole(frame, decoded, plan, card)
+            return _whole(frame, decoded, plan, card, whole)
         if plan.width > picture.pixels.width:
             picture = whole
         if plan.width > picture.pixels.width or (frame.kind is PDF and plan.size != picture.pixels.size):
@@ -119,14 +119,19 @@ def _is_whole(plan: Layout, frame: Frame) -> bool:
     return plan.size == (frame.width, frame.height) and plan.bands == 1
 
 
-def _whole(frame: Frame, decoded: Image.Image, plan: Layout, card: ModelCard) -> list[PreparedImage]:
-    """The picture in its own size: the bytes as they are where nothing is to be changed, unless a JPEG is far less."""
+def _whole(
+    frame: Frame, decoded: Image.Image, plan: Layout, card: ModelCard, plain: _Plain | None = None
+) -> list[PreparedImage]:
+    """The picture in its own size: the bytes as they are where nothing is to be changed, unless a JPEG is far less.
+
+    `plain` is what `_plain` makes of it, where that is known.
+    """
     if not _is_sendable(decoded, frame, card):
-        return _encoded(frame, _plain(frame, decoded), plan, card)
+        return _encoded(frame, plain or _plain(frame, decoded), plan, card)
     unchanged = _unchanged(frame)
     if frame.kind is not PNG or len(unchanged.data) <= max(_HEAVY, plan.width * plan.height):
         return [unchanged]
-    (lighter,) = _encoded(frame, _plain(frame, decoded), plan, card)
+    (lighter,) = _encoded(frame, plain or _plain(frame, decoded), plan, card)
     return [lighter if len(lighter.data) < _LIGHTER * len(unchanged.data) else unchanged]
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aifs_vision._guards import MIN_SIDE
 from aifs_vision._tokens import image_tokens, visible_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aifs_vision._catalogue import ModelCard
     from aifs_vision._tasks import Task
 
@@ -28,7 +31,7 @@ _TALL = 3.0  # times its width: a till roll, whose width must be kept even where
 _READABLE_WIDTH = 700  # px that such a roll is sent with
 _MOST_BANDS = 16
 _BETTER = 1.15  # times the size that bands must bring to be worth more requests
-_LESS = 6  # px of the shorter side that are worth a row of crops less
+_LESS = 5  # px of the shorter side that are worth a row of crops less
 _OVERLAP = 1.08  # of a band's share, since cuts are moved to a gap between two lines
 
 
@@ -109,11 +112,13 @@ def _sized(card: ModelCard, width: int, height: int, scale: float) -> Layout:
 
     Gemini counts whole crops whose side it rounds, so that a smaller picture may have a row of them more.
     """
-    first = visible_size(card, max(1, round(width * scale)), max(1, round(height * scale)))
-    size, shorter = first, min(width, height)
-    for less in range(1, _LESS + 1):
-        if scale == 1 or image_tokens(card, *size) <= image_tokens(card, width, height):
-            return Layout(width=size[0], height=size[1])
-        smaller = scale - less / shorter
-        size = visible_size(card, max(1, int(width * smaller)), max(1, int(height * smaller)))
-    return Layout(width=first[0], height=first[1])
+
+    def at(scale: float, whole: Callable[[float], int] = int) -> tuple[int, int]:
+        return visible_size(card, max(1, whole(width * scale)), max(1, whole(height * scale)))
+
+    size = usual = at(scale, round)
+    if scale != 1:
+        most = image_tokens(card, width, height)
+        smaller = (at(scale - less / min(width, height)) for less in range(1, _LESS + 1))
+        size = next((it for it in chain([usual], smaller) if image_tokens(card, *it) <= most), usual)
+    return Layout(width=size[0], height=size[1])
