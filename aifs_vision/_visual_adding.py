@@ -149,8 +149,8 @@ class Adding:
         """The files that the store has uploaded, by the digest of their content."""
         groups: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
-            if entry.mark is not None and entry.mark.is_of(self._shelf.name):
-                groups[entry.mark.digest].append(entry)
+            if mark := self._shelf.own_mark(entry):
+                groups[mark.digest].append(entry)
         return groups
 
     @staticmethod
@@ -250,7 +250,7 @@ class Adding:
         while waiting:
             left = since + self._timeout - clock()
             if left <= 0:
-                names = ", ".join(sorted(repr(entry.shown().filename) for entry in waiting.values())[:3])
+                names = ", ".join(sorted(repr(entry.shown_name) for entry in waiting.values())[:3])
                 more = f"{len(waiting)} files, {names} among them," if len(waiting) > 1 else names
                 raise APITimeoutError(f"The service has not ingested {more} within {self._timeout:g} s")
             await asyncio.sleep(min(pause, left))
@@ -301,7 +301,7 @@ class Adding:
     async def _replaced(self, inside: Sequence[Entry], placed: Sequence[_Placed]) -> set[str]:
         """Leaves one version of each source that was added; the sources of which another one was removed."""
         used = [(each.mark, self._entries[each.mark.digest]) for each in placed if each.mark]
-        staying, going = versions(self._shelf.name, used, self._before, inside)
+        staying, going = versions(self._shelf, used, self._before, inside)
         await removed(self._shelf, *going)
         kept = {entry.mark.digest for entry in staying.values() if entry.mark}
         for mark, entry in used:

@@ -131,6 +131,10 @@ class Shelf:
         """Where its files are."""
         return f"/vector_stores/{quoted(self.id)}/files"
 
+    def own_mark(self, entry: Entry) -> Mark | None:
+        """The mark of a file that the store has uploaded; None for all others."""
+        return entry.mark if entry.mark is not None and entry.mark.is_of(self.name) else None
+
 
 async def listed(shelf: Shelf) -> tuple[list[Entry], list[Entry]]:
     """The files in a store, and all that are not in it, whosever they are."""
@@ -193,7 +197,7 @@ def successor(entries: Iterable[Entry], entry: Entry) -> Entry | None:
 
 
 def versions(
-    store: str, used: Sequence[tuple[Mark, Entry]], before: Sequence[Entry], inside: Sequence[Entry]
+    shelf: Shelf, used: Sequence[tuple[Mark, Entry]], before: Sequence[Entry], inside: Sequence[Entry]
 ) -> tuple[dict[str, Entry], list[Entry]]:
     """Which version of each source stays in a store after an add, and which files go.
 
@@ -201,7 +205,7 @@ def versions(
     are told to: of a source's own files the highest one that is completed never goes, nor does one above it.
 
     Args:
-        store: its name.
+        shelf: the store.
         used: what was added, and the file that has its content; that may be another source's file.
         before: the files in the store when the add began.
         inside: the files in the store now.
@@ -211,14 +215,14 @@ def versions(
     """
     staying = {mark.source: entry for mark, entry in used if not entry.error}
     for entry in [*(entry for _, entry in used), *inside]:
-        mark = _own(entry, store)
+        mark = shelf.own_mark(entry)
         if mark and entry.status == "completed" and _above(mark, staying.get(mark.source)):
             staying[mark.source] = entry
     contents = [entry for mark, entry in used if mark.source not in staying] + [*staying.values()]
     wanted = {entry.mark.digest for entry in contents if entry.mark}
     going = {}
     for entry, earlier in [*((entry, True) for entry in before), *((entry, False) for entry in inside)]:
-        mark = _own(entry, store)
+        mark = shelf.own_mark(entry)
         if mark is None or mark.source not in staying or mark.digest in wanted:
             continue
         other = staying[mark.source].mark
@@ -226,11 +230,6 @@ def versions(
         if (earlier and (another or entry.status in FAILED)) or (other and not another and mark.order < other.order):
             going[entry.id] = entry
     return staying, list(going.values())
-
-
-def _own(entry: Entry, store: str) -> Mark | None:
-    """The mark of a file that the store has uploaded."""
-    return entry.mark if entry.mark is not None and entry.mark.is_of(store) else None
 
 
 def _above(mark: Mark, entry: Entry | None) -> bool:
@@ -249,7 +248,7 @@ def meant(entries: Iterable[Entry], asked: str) -> list[Entry]:
     exact = [entry for entry in known if asked == entry.id or (entry.mark is not None and asked == entry.filename)]
     if found := exact or [entry for entry in known if entry.mark is not None and entry.mark.comes_from(asked)]:
         return found
-    named = [entry for entry in known if asked == entry.shown().filename]
+    named = [entry for entry in known if asked == entry.shown_name]
     if len({entry.mark.source if entry.mark else entry.id for entry in named}) > 1:
         ids = ", ".join(sorted(entry.id for entry in named))
         rule = f"several files have this name; give the source as it was given to add(), or one of the ids {ids}"
@@ -265,7 +264,7 @@ async def removed(shelf: Shelf, *entries: Entry) -> None:
 async def _removed(shelf: Shelf, entry: Entry) -> None:
     if entry.status is not None:
         await shelf.service.delete(f"{shelf.path}/{quoted(entry.id)}")
-    if entry.mark is not None and entry.mark.is_of(shelf.name):
+    if shelf.own_mark(entry):
         await shelf.service.delete(f"/files/{quoted(entry.id)}")
 
 
