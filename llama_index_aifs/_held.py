@@ -12,7 +12,7 @@ from llama_index.core.schema import ImageNode, MediaResource, Node
 if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
-__all__ = ["HeldPictures", "held_picture", "picture_in"]
+__all__ = ["HeldPictures", "decoded", "held_picture", "picture_in"]
 
 
 class HeldPictures:
@@ -24,7 +24,7 @@ class HeldPictures:
     def of(self, held: str | bytes) -> tuple[bytes, str]:
         """The bytes of a picture, and their SHA-256 in hex."""
         if id(held) not in self._known:
-            data = _decoded(held)
+            data = decoded(held)
             self._known[id(held)] = held, data, hashlib.sha256(data).hexdigest()
         return self._known[id(held)][1:]
 
@@ -49,7 +49,7 @@ def held_picture(data: bytes) -> MediaResource:
     return MediaResource(data=base64.b64encode(data), mimetype="application/octet-stream")  # it would guess, at length
 
 
-def _decoded(held: str | bytes) -> bytes:
+def decoded(held: str | bytes) -> bytes:
     """The bytes in base64, with a label or without; of what is none the text itself, so that its error says so."""
     text = held if isinstance(held, bytes) else held.encode("utf-8", "surrogatepass")
     coded = text

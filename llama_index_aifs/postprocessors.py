@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore
 
 from aifs_vision import Originals
-from llama_index_aifs._held import held_picture, picture_in
+from llama_index_aifs._held import decoded, held_picture, picture_in
 from llama_index_aifs._pictures import Picture
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ def _known(node: BaseNode) -> Mapping[str, Any] | str:
         return node.metadata  # of a reading it is known which page it was read from, and whether that has changed
     if held is None and not str(place).startswith(("http://", "https://")):
         return str(place)
-    text = held.decode("ascii", "replace") if isinstance(held, bytes) else held
-    url = place if text is None else text if text.startswith("data:") else f"data:;base64,{text}"
+    url = place if held is None else f"data:;base64,{base64.b64encode(decoded(held)).decode()}"
     name = node.metadata.get("filename") or node.metadata.get("source") or node.node_id
     return {"modality": "image", "image_url": url, "filename": name}
 

@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes
 
 import fsspec
 import pytest
@@ -162,6 +163,30 @@ def test_pictures_that_nodes_have_with_them_count(scans: Path) -> None:
     assert "max_pixels=1000" in over.metadata["image_skipped"]
     assert [type(block) for block in over.node.get_content_blocks(MetadataMode.NONE)] == [TextBlock]
     assert large.node.image  # type: ignore[attr-defined]
+
+
+def test_pictures_in_nodes_however_they_are_written(scans: Path) -> None:
+    """What a node has with it is shown in whatever base64 or data URI it is, and once, however often it is written."""
+    data = saved(corners())
+    coded = base64.b64encode(data).decode()
+    lines = base64.encodebytes(data).decode()
+    ways: list[dict[str, Any]] = [
+        {"image": coded},
+        {"image": coded.encode()},
+        {"image": lines},
+        {"image": f"data:image/png;base64,{coded}"},
+        {"image": f"data:image/png;base64,{lines}"},
+        {"image": f"DATA:image/png;base64,{coded}"},
+        {"image_path": f"DATA:image/png;base64,{coded}"},
+        {"image_url": f"Data:image/png;base64,{coded}"},
+        {"image": f"data:image/png,{quote_from_bytes(data)}"},
+    ]
+    nodes = [NodeWithScore(node=ImageNode(text="words", **way)) for way in ways]
+    attach = AttachImages(scans)
+    for node in nodes:
+        after = attach.postprocess_nodes([node])
+        assert (sizes(after), reasons(after)) == ([(60, 40)], [])
+    assert sizes(attach.postprocess_nodes(nodes)) == [(60, 40), *[None] * (len(ways) - 1)]
 
 
 def test_pictures_at_addresses_count_as_one(scans: Path) -> None:
