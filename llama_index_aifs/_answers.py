@@ -42,7 +42,7 @@ def response_of(answer: ChatCompletion, model: str) -> ChatResponse:
         raise UnexpectedAnswerError(f"No choice in the answer of {model!r}", detail=str(said))
     said = choice.message
     text = _text_of(said.content)
-    calls = ToolCalls.of(dumped(said.tool_calls or []))
+    calls = ToolCalls.of(dumped(said.tool_calls or [])).calls()
     # Its own conversion knows neither parts of a text nor calls without ids.
     plain = said.model_copy(update={"content": text, "tool_calls": None})
     message = from_openai_message(plain, modalities=["text", "audio"])
@@ -114,8 +114,9 @@ class Gathered:
     def _message(self) -> ChatMessage:
         blocks: list[Any] = [ThinkingBlock(content=self._thoughts)] if self._thoughts else []
         blocks.append(TextBlock(text=self._text or ""))
-        blocks += blocks_of_calls(self._calls)
-        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kept_calls(self._calls))
+        calls = self._calls.calls()
+        blocks += blocks_of_calls(calls)
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kept_calls(calls))
 
 
 def _text_of(content: Any) -> str | None:

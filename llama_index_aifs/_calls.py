@@ -8,11 +8,9 @@ from llama_index.core.base.llms.types import ToolCallBlock
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
-
-    from aifs_vision import ToolCalls
 
 __all__ = ["blocks_of_calls", "dumped", "kept_calls"]
 
@@ -22,19 +20,19 @@ def dumped(pieces: Iterable[BaseModel]) -> list[dict[str, Any]]:
     return [piece.model_dump(warnings=False) for piece in pieces]
 
 
-def blocks_of_calls(calls: ToolCalls) -> list[ToolCallBlock]:
-    """A block for each call, as they are now."""
+def blocks_of_calls(calls: Sequence[Mapping[str, Any]]) -> list[ToolCallBlock]:
+    """A block for each of `ToolCalls.calls()`."""
     return [
         ToolCallBlock(
             tool_call_id=call["id"],
             tool_name=call["function"]["name"] or "",
             tool_kwargs={} if call["function"]["arguments"] == "{}" else call["function"]["arguments"],
         )
-        for call in calls.calls()
+        for call in calls
     ]
 
 
-def kept_calls(calls: ToolCalls) -> dict[str, Any]:
+def kept_calls(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The calls where older code of LlamaIndex looks for them."""
     made = [
         ChoiceDeltaToolCall(
@@ -45,6 +43,6 @@ def kept_calls(calls: ToolCalls) -> dict[str, Any]:
                 name=call["function"]["name"], arguments=call["function"]["arguments"]
             ),
         )
-        for number, call in enumerate(calls.calls())
+        for number, call in enumerate(calls)
     ]
     return {"tool_calls": made} if made else {}
