@@ -153,11 +153,11 @@ class Trace:
         self._tell(ReadingStartEvent(span_id=self._span, model=self._model, task=self._task))
         try:
             yield self._read
-        except BaseException as error:
-            if not isinstance(error, GeneratorExit):  # that is the caller, who has seen enough
-                self._leave(self._span, error)
-                raise
+        except GeneratorExit:  # that is the caller, who has seen enough
             self._ended(run)
+            raise
+        except BaseException as error:
+            self._leave(self._span, error)
             raise
         else:
             self._ended(run)
