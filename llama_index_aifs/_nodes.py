@@ -31,17 +31,11 @@ def document(reading: Reading, extra_info: Mapping[str, Any] | None, id_: str) -
     No name is used twice: what `extra_info` has under a name of the reading's is found as "extra_<name>", and a field
     of the data that has a name which is taken as "data_<name>".
     """
-    made = _document(reading, reading.content, reading.metadata(), extra_info or {})
-    made.id_ = id_
-    return made
+    return _document(reading, id_, reading.content, reading.metadata(), extra_info or {})
 
 
 def pending_document(
-    image: Reading,
-    extra_info: Mapping[str, Any] | None = None,
-    picture: MediaResource | None = None,
-    *,
-    twin: bool = False,
+    image: Reading, extra_info: Mapping[str, Any] | None, picture: MediaResource | None, *, twin: bool
 ) -> Document:
     """A picture that is still to be read, as a Document.
 
@@ -55,10 +49,8 @@ def pending_document(
     if image.error is None:
         known["status"] = "pending"
     known[MARK] = (TWIN_PLACED if twin else PLACED) if picture is None else TWIN if twin else HELD
-    made = _document(image, "", known, extra_info or {})
+    made = _document(image, image.twin_id if twin else image.id, "", known, extra_info or {})
     made.image_resource = picture
-    if twin:
-        made.id_ = image.twin_id
     return made
 
 
@@ -110,10 +102,10 @@ def _kept(
     }
 
 
-def _document(reading: Reading, text: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> Document:
+def _document(reading: Reading, id_: str, text: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> Document:
     metadata, own = _metadata(known, given, reading)
     return Document(
-        id_=reading.id,
+        id_=id_,
         # Not text="", which LlamaIndex takes for no text: such Documents would all have one key in its caches.
         text_resource=MediaResource(text=text),
         metadata=metadata,
