@@ -13,7 +13,7 @@ from langchain_core.messages import block_translators
 from langchain_core.messages.block_translators import openai as openai_blocks
 
 from aifs_vision import UnexpectedAnswerError, model_card
-from langchain_aifs._shapes import asked, unexpected
+from langchain_aifs._shapes import are_objects, asked, object_of, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +35,14 @@ def check_whole(response: httpx.Response) -> None:
     """Raises UnexpectedAnswerError for a success that is no response, or in which nothing is said; a hook of httpx."""
     if not response.is_success or not response.is_closed:  # streams are looked at as they come
         return
-    answer = response.json()  # that it is JSON, the transport has seen
-    items = answer.get("output") if isinstance(answer, dict) else None
-    if not _are_objects(items) or not isinstance(answer.get("usage"), (dict, type(None))):
+    answer = object_of(response)
+    items = answer.get("output")
+    if not are_objects(items) or not isinstance(answer.get("usage"), (dict, type(None))):
         raise unexpected(f"An answer of another shape than that of /responses from {asked(response)}", response.text)
     said = False
     for item in cast("list[dict[str, Any]]", items):
         kind, parts = item.get("type"), item.get("content")
-        whole = _are_objects(parts) if kind == "message" else _is_whole_call(item) or kind != "function_call"
+        whole = are_objects(parts) if kind == "message" else _is_whole_call(item) or kind != "function_call"
         if not whole:
             raise unexpected(f"An item of another shape than those of /responses from {asked(response)}", str(item))
         # An empty text is an answer where it is all that was to be said, as of an empty page.
@@ -57,10 +57,6 @@ def check_whole(response: httpx.Response) -> None:
 async def check_whole_async(response: httpx.Response) -> None:
     """The same for asynchronous clients, whose hooks are awaited."""
     check_whole(response)
-
-
-def _are_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _is_whole_call(item: dict[str, Any]) -> bool:

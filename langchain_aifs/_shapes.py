@@ -9,9 +9,24 @@ from aifs_vision import ToolCalls, UnexpectedAnswerError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["asked", "choices_of", "unexpected", "whole_answer", "words"]
+__all__ = ["are_objects", "asked", "choices_of", "object_of", "unexpected", "whole_answer", "words"]
 
 _SHOWN = 200  # characters of what is no answer
+
+
+def object_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object that an answer is; of successes other than 200, the transport has not seen that it is JSON.
+
+    Raises:
+        UnexpectedAnswerError: it is something else.
+    """
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise unexpected(f"No JSON from {asked(response)}", response.text) from error
+    if not isinstance(answer, dict):
+        raise unexpected(f"No JSON object from {asked(response)}", response.text)
+    return answer
 
 
 def whole_answer(response: httpx.Response) -> dict[str, Any]:
@@ -21,12 +36,7 @@ def whole_answer(response: httpx.Response) -> dict[str, Any]:
         UnexpectedAnswerError: a success that is something else; one that tells an error, the transport has raised.
     """
     response.raise_for_status()
-    try:
-        answer = response.json()
-    except ValueError as error:
-        raise unexpected(f"No JSON from {asked(response)}", response.text) from error
-    if not isinstance(answer, dict):
-        raise unexpected(f"No JSON object from {asked(response)}", response.text)
+    answer = object_of(response)
     messages = [message for _, message in choices_of(answer, "message", response)]
     if not messages or not all(messages):
         raise unexpected(f"An answer without a choice from {asked(response)}", response.text)
@@ -47,12 +57,12 @@ def choices_of(
     """
     found: list[tuple[dict[str, Any], dict[str, Any]]] = []
     choices, usage = answer.get("choices") or [], answer.get("usage")
-    if not _are_objects(choices) or not isinstance(usage, (dict, type(None))):
+    if not are_objects(choices) or not isinstance(usage, (dict, type(None))):
         raise _misshapen(answer, response)
     for choice in choices:
         said = choice.get(part) or {}
         calls = (said.get("tool_calls") if isinstance(said, dict) else None) or []
-        if not isinstance(said, dict) or not _are_objects(calls):
+        if not isinstance(said, dict) or not are_objects(calls):
             raise _misshapen(answer, response)
         if not isinstance(said.get("content"), (str, list, type(None))):
             raise _misshapen(answer, response)
@@ -62,7 +72,8 @@ def choices_of(
     return found
 
 
-def _are_objects(value: Any) -> bool:
+def are_objects(value: Any) -> bool:
+    """Whether it is a list of JSON objects."""
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 

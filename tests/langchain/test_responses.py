@@ -192,6 +192,16 @@ def test_what_is_no_response_is_an_error(server: Emulator, body: str) -> None:
         server.clear()
 
 
+@pytest.mark.parametrize("body", ["nope", '"nope"'])
+def test_a_success_other_than_200_is_checked_as_well(server: Emulator, body: str) -> None:
+    """A 201 that is no JSON object is an error that shows what came, for chats and /responses."""
+    for model in (chat(), ChatAIFS(model=MODEL)):
+        for way in four_ways(model)[:2]:
+            server.fail(201, body=body)
+            with pytest.raises(UnexpectedAnswerError, match="No JSON.*nope"):
+                way()
+
+
 @pytest.mark.parametrize(
     "body", ["data: {nonsense\n\n", "", events({"type": "response.created", "response": response(status="queued")})]
 )
