@@ -1,4 +1,4 @@
-"""Emulators that follow a script, and streams of other shapes than theirs."""
+"""Emulators that follow a script, streams of other shapes than theirs, and what the tests start from."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore
 
 from aifs_vision import Limits
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated
-from llama_index_aifs import AIFS
+from llama_index_aifs import AIFS, AIFSImageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["call", "content", "events", "questions", "scripted", "served"]
+    from llama_index.core import Document
+
+__all__ = ["Found", "call", "content", "events", "listed", "questions", "scored", "scripted", "served"]
 
 
 def call(name: str, number: int = 1, **arguments: Any) -> dict[str, Any]:
@@ -65,3 +69,25 @@ def served(
         return httpx.Response(200, content=body, headers={"content-type": kind})
 
     return answer
+
+
+def listed(*sources: Any, **options: Any) -> list[Document]:
+    """The Documents of pictures that nobody has read yet."""
+    return AIFSImageReader(task=None, **options).load_data(sources)
+
+
+def scored(*nodes: Any) -> list[NodeWithScore]:
+    """Nodes as a retriever gives them."""
+    return [NodeWithScore(node=node, score=1.0) for node in nodes]
+
+
+class Found(BaseRetriever):
+    """A retriever that finds the same nodes whatever is asked."""
+
+    def __init__(self, *nodes: Any) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    def _retrieve(self, query_bundle: Any) -> list[NodeWithScore]:
+        del query_bundle
+        return scored(*self._nodes)

@@ -9,19 +9,18 @@ import httpx
 import pytest
 from llama_index.core import Document, Settings, SummaryIndex, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
-from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, SimpleChatEngine
 from llama_index.core.memory import ChatMemoryBuffer, Memory
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.schema import MediaResource, Node, NodeWithScore
+from llama_index.core.schema import MediaResource, Node
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aifs_vision import Limits
 from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, AIFSEmbedding, ImageReActAgent, image_tool
-from tests.llama_index.scripts import call, content, events, scripted
+from tests.llama_index.scripts import Found, call, content, events, scripted
 from tests.pictures import corner_names, corners, opened, saved
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from llama_index.core.agent.workflow.base_agent import BaseWorkflowAgent
-    from llama_index.core.schema import QueryBundle
     from llama_index.core.tools import BaseTool
 
     from aifs_vision.emulator import ChatRequest, Emulator
@@ -160,11 +158,6 @@ async def test_the_right_tools_run() -> None:
     assert {one["tool_call_id"]: one["content"] for one in answers} == names
 
 
-def as_is(value: Any) -> Any:
-    """The same, whose type LlamaIndex names wrongly."""
-    return value
-
-
 class Colours(BaseModel):
     """What is seen."""
 
@@ -197,7 +190,8 @@ async def test_an_agent_answers_with_data_of_what_it_sees() -> None:
             assert response.additional_kwargs["finish_reason"] == "stop"
             return dict(response.raw)
 
-        answer: Any = await FunctionAgent(tools=TOOLS, llm=llm, structured_output_fn=as_is(seen)).run(question())
+        function: Any = seen  # awaited, though LlamaIndex names a type that is not
+        answer: Any = await FunctionAgent(tools=TOOLS, llm=llm, structured_output_fn=function).run(question())
     assert answer.get_pydantic_model(Colours) == Colours(first="red")
     assert_seen(server, -1, 2)
 
@@ -244,7 +238,7 @@ async def test_a_workflow_hands_pictures_of_tools_over() -> None:
 
 def test_a_chat_engine_with_context_sees_its_history() -> None:
     """The chat engine that condenses and retrieves shows the pictures of its history beside what it has found."""
-    found = Found([Node(text_resource=MediaResource(text="The total is 12 EUR."))])
+    found = Found(Node(text_resource=MediaResource(text="The total is 12 EUR.")))
     with scripted("Colours.") as (llm, server):
         history = [question(), ChatMessage("Yes?", role="assistant")]
         memory = ChatMemoryBuffer.from_defaults(token_limit=100_000)
@@ -289,18 +283,6 @@ def test_settings_serve_everybody() -> None:
     assert "12 EUR" in str(server.requests[-2].body["messages"])
 
 
-class Found(BaseRetriever):
-    """Finds nodes with pictures."""
-
-    def __init__(self, nodes: list[Node]) -> None:
-        super().__init__()
-        self._nodes = nodes
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        del query_bundle
-        return [NodeWithScore(node=node, score=1.0) for node in self._nodes]
-
-
 def nodes(folder: pathlib.Path, count: int) -> Iterator[Node]:
     """Nodes with a caption and a picture each."""
     for number in range(count):
@@ -314,7 +296,7 @@ def nodes(folder: pathlib.Path, count: int) -> Iterator[Node]:
 def test_ten_pictures_fit_into_one_call(tmp_path: pathlib.Path, model: str, calls: int) -> None:
     """With the model's true window, a multimodal query over ten pictures is one call with ten pictures."""
     with scripted("Colours.", model=model) as (llm, server):
-        retriever = Found(list(nodes(tmp_path, 10)))
+        retriever = Found(*nodes(tmp_path, 10))
         engine = RetrieverQueryEngine.from_args(retriever, llm=llm, multimodal=True)
         assert str(engine.query("What is on these?")) == "Colours."
     assert len(server.requests) == calls
@@ -324,7 +306,7 @@ def test_ten_pictures_fit_into_one_call(tmp_path: pathlib.Path, model: str, call
 def test_a_small_window_loses_no_picture(tmp_path: pathlib.Path) -> None:
     """With a window of 8,000 tokens LlamaIndex may take more calls (four, in 0.14.25); each picture is in one."""
     with scripted("Colours.", context_window=8_000) as (llm, server):
-        engine = RetrieverQueryEngine.from_args(Found(list(nodes(tmp_path, 10))), llm=llm, multimodal=True)
+        engine = RetrieverQueryEngine.from_args(Found(*nodes(tmp_path, 10)), llm=llm, multimodal=True)
         engine.query("What is on these?")
     assert sum(len(request.images) for request in server.requests) == 10
 
@@ -346,5 +328,5 @@ def test_what_is_only_in_the_pixels_is_answered(tmp_path: pathlib.Path) -> None:
     )
     with Emulator(ocr=False, reply=reply) as server:
         llm = AIFS(base_url=server.base_url, api_key=server.api_key, limits=Limits())
-        engine = RetrieverQueryEngine.from_args(Found([node]), llm=llm, multimodal=True)
+        engine = RetrieverQueryEngine.from_args(Found(node), llm=llm, multimodal=True)
         assert str(engine.query("Which colour is the first corner?")) == "red"

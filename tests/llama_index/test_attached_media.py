@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import ImageDocument, ImageNode, MediaResource, MetadataMode, Node, NodeWithScore
 
 from aifs_vision import Limits
 from llama_index_aifs import AIFS, AIFSImageReader, AttachImages
+from tests.llama_index.scripts import Found, scored
 from tests.pictures import corners, opened, saved, tiff
 
 if TYPE_CHECKING:
@@ -25,23 +25,6 @@ if TYPE_CHECKING:
     from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
-
-
-class Found(BaseRetriever):
-    """A retriever that finds the same nodes whatever is asked."""
-
-    def __init__(self, *nodes: Any) -> None:
-        super().__init__()
-        self._nodes = nodes
-
-    def _retrieve(self, query_bundle: Any) -> list[NodeWithScore]:
-        del query_bundle
-        return scored(*self._nodes)
-
-
-def scored(*nodes: Any) -> list[NodeWithScore]:
-    """Nodes as a retriever gives them."""
-    return [NodeWithScore(node=node, score=1.0) for node in nodes]
 
 
 def asked(server: Emulator, attach: AttachImages, *nodes: Any) -> list[Any]:

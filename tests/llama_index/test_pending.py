@@ -22,7 +22,7 @@ from llama_index.core.vector_stores import SimpleVectorStore
 
 from aifs_vision import ImageAccessError, ImageNotFoundError, Limits, SettingsError, Vision
 from llama_index_aifs import AIFSImageReader, ImageToText
-from tests.llama_index.scripts import questions
+from tests.llama_index.scripts import listed, questions
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 PNG = saved(corners())
 OTHER = saved(corners().rotate(180))
 BASE64 = base64.b64encode(PNG).decode()
-
-
-def listed(*sources: Any, **options: Any) -> list[Document]:
-    """The Documents of pictures that nobody has read yet."""
-    return AIFSImageReader(task=None, **options).load_data(sources)
 
 
 def read(nodes: Sequence[Any], **options: Any) -> list[Any]:

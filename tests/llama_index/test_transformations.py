@@ -40,7 +40,7 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from llama_index_aifs import AIFSImageReader, ImageToText
-from tests.llama_index.scripts import questions
+from tests.llama_index.scripts import listed, questions
 from tests.pictures import corners, saved, tiff
 
 if TYPE_CHECKING:
@@ -51,11 +51,6 @@ if TYPE_CHECKING:
 PNG = saved(corners())
 OTHER = saved(corners().rotate(180))
 FIXED = "A fixed answer of the emulator, whose text recognition is switched off."
-
-
-def listed(*sources: Any, **options: Any) -> list[Document]:
-    """The Documents of pictures that nobody has read yet."""
-    return AIFSImageReader(task=None, **options).load_data(sources)
 
 
 def read(nodes: Sequence[Any], **options: Any) -> list[Any]:
