@@ -107,6 +107,7 @@ class Adding:
         self._together = _Together.at(shelf)
         self._began = next(self._together.numbers)
         self._entries: dict[str, Entry] = {}  # the file to use of each content, by its digest
+        self._placed: list[str] = []  # the digest of each source whose content is in the store by now
         self._before: list[Entry] = []  # what the store had when this call began
         self._earlier: defaultdict[str, list[Entry]] = defaultdict(list)  # the same, by the source
         self._versions: dict[str, int] = {}  # the highest number of a version of each source, likewise
@@ -193,7 +194,8 @@ class Adding:
         if failed is not None:  # only now, so that whoever waits for it finds the other one
             await removed(self._shelf, failed)
         self._entries[mark.digest] = entry
-        self._progress.show(self._entries.values())
+        self._placed.append(mark.digest)
+        self._progress.show(self._entries[digest] for digest in self._placed)
         return entry.id if new else ""
 
     def _outranked(self, entry: Entry, mark: Mark) -> bool:
@@ -336,9 +338,11 @@ class _Progress:
 
     def show(self, entries: Iterable[Entry | None]) -> None:
         """How many files are done, of how many."""
+        if not self._wanted:
+            return
         done = self.failed + sum(entry is not None and entry.status != "in_progress" for entry in entries)
         now = asyncio.get_running_loop().time()
-        if not self._wanted or done == self._shown or (now - self._at < _SHOWN_EVERY and done < self.total):
+        if done == self._shown or (now - self._at < _SHOWN_EVERY and done < self.total):
             return
         self._shown, self._at = done, now
         with suppress(AttributeError, ValueError, OSError):  # None, closed, or a terminal whose window is gone

@@ -108,6 +108,18 @@ def test_progress_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().err
 
 
+def test_progress_counts_the_files_of_this_add_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """What else the store has is no part of the progress; sources with one content are counted each."""
+    with virtual_time(Slow(5)):
+        slow().add([(f"{n}.html", html(str(n))) for n in range(8)])
+        slow().add([("a.html", CLOCK), ("b.html", FLOAT), ("c.html", CLOCK)], progress=True)
+        slow().add([(f"{n}.html", html(str(n))) for n in range(3)], progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.partition("/")[2] for line in lines} == {"3 files are ready in 'slow'"}
+    ready = [int(line.removeprefix("aifs-vision: ").partition("/")[0]) for line in lines]
+    assert ready in ([0, 1, 3, 1, 3], [0, 2, 3, 1, 3])  # whichever of the two contents was uploaded first
+
+
 def test_a_failure_of_the_service_is_its_own() -> None:
     """A file that the service could not ingest for its own reasons is a ServiceError with its words."""
     with (
