@@ -48,6 +48,7 @@ def run(code: str, where: Path) -> None:
 
 
 @pytest.mark.usefixtures("aifs_emulator")
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's agents
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_readme_blocks_run(number: int, project: Path) -> None:
     """Each Python block of the README runs as it stands, from the root of the project."""
