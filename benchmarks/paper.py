@@ -7,7 +7,6 @@ so do half of the photos here. Some sheets were laid into the scanner sideways o
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from tests.pictures import saved
 from tests.scenes import on_a_table
 from tests.sheets import GREY, INK, Sheet, Style
 
@@ -223,17 +223,17 @@ _PRINTERS: dict[str, Callable[[Facts, np.random.Generator], Image.Image]] = {
 def _spoilt(printed: Image.Image, condition: str, random: np.random.Generator) -> tuple[bytes, str]:
     """The file, and the ending of its name."""
     if condition == "palette":
-        return _saved(printed.quantize(48), "PNG", optimize=True), "png"
+        return saved(printed.quantize(48), "PNG", optimize=True), "png"
     if condition == "transparent":
-        return _saved(_without_ground(printed), "PNG"), "png"
+        return saved(_without_ground(printed), "PNG"), "png"
     if condition in {"photo", "phone"}:
         return _photo(printed, random, by_phone=condition == "phone"), "jpg"
     if condition == "export":
-        return _saved(printed, "PNG"), "png"
+        return saved(printed, "PNG"), "png"
     scanned = _scan(printed, random, worn=condition == "faded")
     if condition == "turned":
         scanned = scanned.rotate(90 * int(random.integers(1, 4)), expand=True)
-    return _saved(scanned, "JPEG", quality=int(random.integers(70, 92))), "jpg"
+    return saved(scanned, "JPEG", quality=int(random.integers(70, 92))), "jpg"
 
 
 def _without_ground(printed: Image.Image) -> Image.Image:
@@ -277,7 +277,7 @@ def _photo(printed: Image.Image, random: np.random.Generator, *, by_phone: bool)
     if by_phone:
         picture = picture.transpose(Image.Transpose.ROTATE_90)
         exif[_EXIF_ORIENTATION] = _TURNED_RIGHT
-    return _saved(picture, "JPEG", quality=int(random.integers(78, 92)), exif=exif)
+    return saved(picture, "JPEG", quality=int(random.integers(78, 92)), exif=exif)
 
 
 def _grain(size: tuple[int, int], strength: float, random: np.random.Generator) -> NDArray[np.float32]:
@@ -285,9 +285,3 @@ def _grain(size: tuple[int, int], strength: float, random: np.random.Generator) 
     tile = random.normal(0, strength, (512, 512)).astype(np.float32)
     width, height = size
     return np.tile(tile, (height // 512 + 1, width // 512 + 1))[:height, :width, None]
-
-
-def _saved(picture: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()

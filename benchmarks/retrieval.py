@@ -189,7 +189,7 @@ def ranks_in_llama_index(embedding: AIFSEmbedding, asked: Sequence[Asked], **opt
 
 
 def measure(made: Sequence[Picture], server: Emulator, cache: Path | None = None) -> Result:
-    """Writes the pictures to a folder below the working directory, indexes them four times, and asks.
+    """Writes the pictures to a folder below the working directory, indexes them five times, and asks.
 
     Args:
         made: the pictures.
