@@ -13,16 +13,22 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-__all__ = ["cost_eur", "keep_asides", "paid_before"]
+__all__ = ["cost_eur", "keep_asides", "paid_before", "price"]
 
 
 def cost_eur(answer: Mapping[str, Any], model: str) -> float | None:
     """What an answer of this model costs, in EUR; None where its usage or the price is not known."""
-    usage, card = answer.get("usage") or {}, model_card(str(answer.get("model") or model))
-    card = card if card.known else model_card(model)
+    usage = answer.get("usage") or {}
     if usage.get("prompt_tokens") is None:
         return None
-    return card.cost_eur(usage["prompt_tokens"], usage.get("completion_tokens") or 0)
+    return price(answer.get("model"), model, usage["prompt_tokens"], usage.get("completion_tokens") or 0)
+
+
+def price(told: Any, model: str, read: int, written: int) -> float | None:
+    """What these tokens cost, in EUR, of the model that an answer tells; of `model` where nobody knows that one."""
+    card = model_card(str(told or model))
+    card = card if card.known else model_card(model)
+    return card.cost_eur(read, written)
 
 
 def keep_asides(message: BaseMessage, said: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import block_translators
 from langchain_core.messages.block_translators import openai as openai_blocks
 
-from aifs_vision import UnexpectedAnswerError, model_card
+from langchain_aifs._replies import price
 from langchain_aifs._shapes import are_objects, asked, object_of, unexpected
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import httpx
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from aifs_vision import UnexpectedAnswerError
 
 __all__ = ["Told", "check_whole", "check_whole_async", "completed", "know_blocks", "no_json"]
 
@@ -63,8 +65,14 @@ def _is_whole_call(item: dict[str, Any]) -> bool:
     return all(isinstance(item.get(name), str) for name in ("name", "arguments", "call_id"))
 
 
-def _nothing_said(details: Any, place: str) -> UnexpectedAnswerError:
+def _reason_in(details: Any) -> str | None:
+    """Why a response is incomplete; None where it does not say."""
     reason = details.get("reason") if isinstance(details, dict) else None
+    return str(reason) if reason else None
+
+
+def _nothing_said(details: Any, place: str) -> UnexpectedAnswerError:
+    reason = _reason_in(details)
     shown = f" (incomplete: {reason})" if reason else ""
     more = _NO_ROOM if reason == "max_output_tokens" else ""
     return unexpected(f"An answer without a text or a call from {place}{shown}", more)
@@ -138,12 +146,11 @@ def _settle(message: AIMessage, model: str, *, called: bool) -> None:
     told["model_provider"] = "aifs"
     if "status" not in told:
         return
-    details = told.get("incomplete_details")
-    reason = str(details.get("reason")) if isinstance(details, dict) else None
+    reason = _reason_in(told.get("incomplete_details"))
     told["finish_reason"] = _FINISHED.get(reason, reason) if reason else "tool_calls" if called else "stop"
-    card = model_card(str(told.get("model") or model))
-    card = card if card.known else model_card(model)
-    told["cost_eur"] = None if used is None else card.cost_eur(used["input_tokens"], used["output_tokens"])
+    told["cost_eur"] = (
+        None if used is None else price(told.get("model"), model, used["input_tokens"], used["output_tokens"])
+    )
 
 
 # -- Their blocks --------------------------------------------------------------------------------------------------

@@ -147,6 +147,19 @@ def test_an_answer_that_is_cut_off_says_so(server: Emulator) -> None:
         assert message.response_metadata["status"] == "incomplete"
 
 
+@pytest.mark.parametrize("details", [{}, {"reason": None}, None])
+def test_a_reason_that_is_not_told_is_none(server: Emulator, details: dict[str, Any] | None) -> None:
+    """An incomplete answer that does not say why has no reason called "None", and its status says what it is."""
+    delta = {"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0, "content_index": 0}
+    whole = response(words("Well"), status="incomplete", incomplete_details=details)
+    for way in ways_to(server, whole, {**delta, "delta": "Well", "logprobs": []}):
+        told = way().response_metadata
+        assert (told["finish_reason"], told["status"]) == ("stop", "incomplete")
+    for way in ways_to(server, response(THOUGHTS, status="incomplete", incomplete_details=details)):
+        with pytest.raises(UnexpectedAnswerError, match=r"without a text or a call from [^ ]*$"):
+            way()
+
+
 # -- What is no answer ---------------------------------------------------------------------------------------------
 
 FULL = {"code": "context_length_exceeded", "message": "Your input exceeds the context window"}
@@ -198,7 +211,7 @@ def test_a_success_other_than_200_is_checked_as_well(server: Emulator, body: str
     for model in (chat(), ChatAIFS(model=MODEL)):
         for way in four_ways(model)[:2]:
             server.fail(201, body=body)
-            with pytest.raises(UnexpectedAnswerError, match="No JSON.*nope"):
+            with pytest.raises(UnexpectedAnswerError, match=r"No JSON.*nope"):
                 way()
 
 
