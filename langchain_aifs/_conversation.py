@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.tools import InjectedToolArg
 
-from aifs_vision import ImageFormatError
+from aifs_vision import ImageError, ImageFormatError
 from langchain_aifs._blocks import Attached, is_picture, read_block
 from langchain_aifs.messages import image_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Shown", "messages_of", "name_of_picture", "pictures_by_name", "shown_in", "without_pictures"]
+__all__ = [
+    "Shown",
+    "messages_of",
+    "name_of_picture",
+    "pictures_by_name",
+    "shown_in",
+    "takes_runtime",
+    "without_pictures",
+]
+
+_Tool = TypeVar("_Tool", bound="Callable[..., Any]")
 
 _TAKEN_OUT = "aifs_taken_out"  # of a message, beside what is sent: [block, number] of each picture that was in it
 
@@ -48,6 +61,15 @@ class Shown:
         if isinstance(found.source, (bytes, str)):
             return found.source
         return b64decode(image_block(found.source)["base64"])
+
+    @cached_property
+    def key(self) -> str:
+        """What names it by its contents, in any conversation; its name here where nobody can read it."""
+        try:
+            source = self.source()
+        except ImageError:
+            return self.name
+        return source if isinstance(source, str) else hashlib.sha256(source).hexdigest()
 
 
 def name_of_picture(number: int) -> str:
@@ -88,6 +110,13 @@ def _taken_out(message: BaseMessage) -> list[tuple[int, int]]:
     held = message.additional_kwargs.get(_TAKEN_OUT, ())
     pairs = [pair for pair in held if isinstance(pair, (list, tuple))] if isinstance(held, (list, tuple)) else []
     return [(pair[0], pair[1]) for pair in pairs if [type(part) for part in pair] == [int, int]]
+
+
+def takes_runtime(function: _Tool) -> _Tool:
+    """A tool's function whose `runtime` LangGraph fills with the run's state; models neither see nor fill it."""
+    # langchain-core 1.3 takes annotations as they are, and not as texts.
+    function.__annotations__["runtime"] = Annotated[Any, InjectedToolArg]
+    return function
 
 
 def messages_of(runtime: Any) -> list[BaseMessage]:

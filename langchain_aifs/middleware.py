@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
@@ -93,8 +93,7 @@ class ImageBudgetMiddleware(AgentMiddleware):
     ) -> ModelResponse[Any]:
         """Sends the request with the pictures that are within the budget."""
         over = self._over(request.messages)
-        for reading in self._missing(over) or ():
-            self._captions.learn(reading)
+        self._learn(over)
         return handler(self._lighter(request, over))
 
     async def awrap_model_call(
@@ -102,26 +101,21 @@ class ImageBudgetMiddleware(AgentMiddleware):
     ) -> ModelResponse[Any]:
         """The asynchronous twin of `wrap_model_call`."""
         over = await asyncio.to_thread(self._over, request.messages)
-        if readings := self._missing(over):
-            async for reading in readings:
-                self._captions.learn(reading)
+        await self._alearn(over)
         return await handler(self._lighter(request, over))
 
     def before_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Takes pictures beyond the budget out of the state, where that is asked for."""
         del runtime
         over = self._over(state["messages"]) if self._edits_state else []
-        for reading in self._missing(over) or ():
-            self._captions.learn(reading)
+        self._learn(over)
         return self._update(state["messages"], over)
 
     async def abefore_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """The asynchronous twin of `before_model`."""
         del runtime
         over = await asyncio.to_thread(self._over, state["messages"]) if self._edits_state else []
-        if readings := self._missing(over):
-            async for reading in readings:
-                self._captions.learn(reading)
+        await self._alearn(over)
         return self._update(state["messages"], over)
 
     # -- The budget ----------------------------------------------------------------------------------------------
@@ -144,10 +138,23 @@ class ImageBudgetMiddleware(AgentMiddleware):
         except ImageError:
             return 0  # whoever sends it says what is wrong with it
 
+    def _learn(self, over: Sequence[Shown]) -> None:
+        """Has the captions written that are missing."""
+        for reading in self._missing(over) or ():
+            self._captions.learn(reading)
+
+    async def _alearn(self, over: Sequence[Shown]) -> None:
+        """The asynchronous twin of `_learn`."""
+        if over and (readings := await asyncio.to_thread(self._missing, over)):
+            async for reading in readings:
+                self._captions.learn(reading)
+
     def _missing(self, over: Sequence[Shown]) -> Run | None:
         """A run over the pictures whose captions are missing; what fails in it is kept, and raises nothing."""
+        if self._vision is None:
+            return None
         missing = self._captions.missing(over)
-        return self._vision.read_many(missing, "caption", on_error="keep") if self._vision and missing else None
+        return self._vision.read_many(missing, "caption", on_error="keep") if missing else None
 
     def _lighter(self, request: ModelRequest[Any], over: Sequence[Shown]) -> ModelRequest[Any]:
         if not over:
@@ -163,7 +170,7 @@ class ImageBudgetMiddleware(AgentMiddleware):
         """The messages that change, by their places."""
         texts: dict[int, dict[int, tuple[int, str]]] = {}
         for picture in over:
-            caption = self._captions.of(picture)
+            caption = None if self._vision is None else self._captions.of(picture)
             author = _author(messages[picture.message])
             told = f", shown earlier: {caption}" if caption else f" was shown here by {author}"
             hint = f" {_LOOKING} can look at it again by this name." if looks else ""
@@ -186,7 +193,7 @@ class _Captions:
 
     def of(self, picture: Shown) -> str | None:
         """The caption of a picture, if there is one."""
-        key, _ = _identity(picture)
+        key = picture.key
         with self._lock:
             if key in self._texts:
                 self._texts.move_to_end(key)
@@ -194,13 +201,15 @@ class _Captions:
 
     def missing(self, pictures: Sequence[Shown]) -> list[Source]:
         """What is to be captioned: each picture once, under its name here."""
-        found = dict(_identity(picture) for picture in pictures)
+        found = {picture.key: picture for picture in pictures}
         with self._lock:
-            left = {key: source for key, source in found.items() if source is not None and key not in self._texts}
-        return [
-            SourcePages(source=(key, source) if isinstance(source, bytes) else source, pages=(1,))
-            for key, source in left.items()
-        ]
+            left = {key: picture for key, picture in found.items() if key not in self._texts}
+        sources: list[Source] = []
+        for key, picture in left.items():
+            with suppress(ImageError):  # nobody can read it
+                source = picture.source()
+                sources.append(SourcePages(source=(key, source) if isinstance(source, bytes) else source, pages=(1,)))
+        return sources
 
     def learn(self, reading: Reading) -> None:
         """Keeps a caption, and drops the one that was asked for longest ago; a failure is no caption."""
@@ -211,15 +220,6 @@ class _Captions:
             self._texts[reading.source] = text if len(text) <= _CAPTION else f"{text[:_CAPTION]}..."
             while len(self._texts) > _REMEMBERED:
                 self._texts.popitem(last=False)
-
-
-def _identity(picture: Shown) -> tuple[str, bytes | str | None]:
-    """What names a picture by its contents, and its contents; None for what nobody can read."""
-    try:
-        source = picture.source()
-    except ImageError:
-        return picture.name, None
-    return (source, source) if isinstance(source, str) else (hashlib.sha256(source).hexdigest(), source)
 
 
 def _without_contents() -> Any:
