@@ -6,16 +6,16 @@ import asyncio
 import logging
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import Callbacks  # noqa: TC002 - LangChain reads the tool's annotations
 from langchain_core.documents import Document  # noqa: TC002 - the same
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import InjectedToolArg, StructuredTool, ToolException
+from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from aifs_vision import AIFSError, Originals
-from langchain_aifs._conversation import messages_of
+from langchain_aifs._conversation import messages_of, takes_runtime
 from langchain_aifs.messages import image_block
 from langchain_aifs.retrievers import AIFSVisualRAGRetriever
 
@@ -182,21 +182,20 @@ def image_retriever_tool(
         blocks = _sources(documents, originals, _call_number(runtime))
         return blocks or [{"type": "text", "text": "Nothing was found."}], documents
 
-    # LangGraph puts the run's state where a parameter is called `runtime`; models neither see nor fill it.
+    @takes_runtime
     def search(
-        query: str, callbacks: Callbacks = None, runtime: Annotated[Any, InjectedToolArg] = None
+        query: str, callbacks: Callbacks = None, runtime: Any = None
     ) -> tuple[list[dict[str, Any]], list[Document]]:
         with _told_to_the_agent(errors):
             return found(retriever.invoke(query, {"callbacks": callbacks}), runtime)
 
+    @takes_runtime
     async def asearch(
-        query: str, callbacks: Callbacks = None, runtime: Annotated[Any, InjectedToolArg] = None
+        query: str, callbacks: Callbacks = None, runtime: Any = None
     ) -> tuple[list[dict[str, Any]], list[Document]]:
         with _told_to_the_agent(errors):
             return await asyncio.to_thread(found, await retriever.ainvoke(query, {"callbacks": callbacks}), runtime)
 
-    for function in (search, asearch):  # langchain-core 1.3 takes annotations as they are, and not as texts
-        function.__annotations__["runtime"] = Annotated[Any, InjectedToolArg]
     return StructuredTool(
         name=name,
         description=description,

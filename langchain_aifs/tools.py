@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
-from langchain_core.tools import BaseTool, BaseToolkit, InjectedToolArg, StructuredTool, ToolException
+from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, ToolException
 from pydantic import PrivateAttr
 
 from aifs_vision import ToolResult, VisionTools
-from langchain_aifs._conversation import messages_of, pictures_by_name
+from langchain_aifs._conversation import messages_of, pictures_by_name, takes_runtime
 
 if TYPE_CHECKING:
     import os
@@ -92,14 +92,13 @@ class _Doing:
     tools: VisionTools
     name: str
 
-    # LangGraph puts the run's state where a parameter is called `runtime`; models neither see nor fill it.
-    def run(self, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+    @takes_runtime
+    def run(self, runtime: Any = None, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """Text and artifact."""
         return self._told(self.tools.run(self.name, arguments, pictures=_pictures(runtime, arguments)), runtime)
 
-    async def arun(
-        self, runtime: Annotated[Any, InjectedToolArg] = None, **arguments: Any
-    ) -> tuple[Any, dict[str, Any]]:
+    @takes_runtime
+    async def arun(self, runtime: Any = None, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """The asynchronous twin of `run`."""
         return self._told(await self.tools.arun(self.name, arguments, pictures=_pictures(runtime, arguments)), runtime)
 
@@ -111,10 +110,6 @@ class _Doing:
             raise ToolException(result.text)
         failed = ToolMessage(result.text, artifact=result.artifact, tool_call_id=call, name=self.name, status="error")
         return failed, result.artifact
-
-
-for _method in (_Doing.run, _Doing.arun):  # langchain-core 1.3 takes annotations as they are, and not as texts
-    _method.__annotations__["runtime"] = Annotated[Any, InjectedToolArg]
 
 
 def _pictures(runtime: Any, arguments: Mapping[str, Any]) -> dict[str, bytes | str]:
