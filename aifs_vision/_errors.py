@@ -52,7 +52,13 @@ __all__ = [
     "ResidencyError",
     "SettingsError",
     "SeveralPagesError",
+    "one_line",
 ]
+
+
+def one_line(text: str) -> str:
+    """A text as one line, with nothing in it that a terminal or a log takes for an order."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class AIFSError(Exception):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from aifs_vision._errors import ImageError
+from aifs_vision._errors import ImageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,8 +107,7 @@ def refused(path: object, reason: str) -> ImageError:
 def shown_path(path: object) -> str:
     """A path as errors repeat it: short, on one line, without characters that cannot be seen."""
     text = path if isinstance(path, str) else type(path).__name__
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return one_line(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _forms(path: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aifs_vision._attaching import prepare_images
 from aifs_vision._catalogue import model_card
-from aifs_vision._errors import ImageError, SettingsError
+from aifs_vision._errors import ImageError, SettingsError, one_line
 from aifs_vision._guards import ImageLimits
 from aifs_vision._roots import Roots, no_roots
 from aifs_vision._sources import SourcePages
@@ -209,7 +209,7 @@ class _Search:
 
 def _skipped(reason: str) -> Original:
     """A picture that is not shown; metadata of a foreign index may hold anything, also line breaks."""
-    return Original(skipped="".join(char if char.isprintable() else ascii(char)[1:-1] for char in reason))
+    return Original(skipped=one_line(reason))
 
 
 def _page_of(metadata: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from aifs_vision._errors import one_line
 from aifs_vision._readings import RESULTS, STATUSES, ModelUse
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from aifs_vision._readings import Reading, Usage
 
-__all__ = ["Failure", "RunReport", "Tally", "one_line"]
+__all__ = ["Failure", "RunReport", "Tally"]
 
 _FAILURES_SHOWN = 20
 
@@ -161,11 +162,6 @@ def _words(use: ModelUse) -> str:
     cost = "price unknown" if use.cost_eur is None else f"{use.cost_eur:.4f} EUR"
     tokens = f"{use.usage.input_tokens:,} tokens in, {use.usage.output_tokens:,} out"
     return f"{use.requests} requests ({use.attempts} sent), {tokens}, {cost}"
-
-
-def one_line(text: str) -> str:
-    """A text as one line, with nothing in it that a terminal or a log takes for an order."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class Tally:

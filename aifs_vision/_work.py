@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aifs_vision._api_errors import AuthenticationError, BudgetError, PermissionDeniedError, QuotaExceededError
-from aifs_vision._errors import AIFSError, CacheError, SettingsError
+from aifs_vision._errors import AIFSError, CacheError, SettingsError, one_line
 from aifs_vision._interview import Spent
 from aifs_vision._loop import home
 from aifs_vision._progress import Progress, progress
 from aifs_vision._readings import ReadingIds
-from aifs_vision._report import RunReport, Tally, one_line
+from aifs_vision._report import RunReport, Tally
 from aifs_vision._tracing import ObserverError
 
 if TYPE_CHECKING:
