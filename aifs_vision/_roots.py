@@ -64,10 +64,12 @@ class Roots:
         """
         try:
             path = self._resolved(path_named(source) if self._fs is None else source)
-            if not any(_is_below(path, root, os.sep if self._fs is None else "/") for root in self._roots):
+            separator = os.sep if self._fs is None else "/"
+            root = next((root for root in self._roots if _is_below(path, root, separator)), None)
+            if root is None:
                 what = f"lies outside of roots={self._given!r}, so it is not opened. Name its folder there to show it."
                 raise ImageError(source, what)
-            return self._local(source, path) if self._fs is None else self._remote(source, path)
+            return self._local(source, root, path) if self._fs is None else self._remote(source, path)
         except FileNotFoundError as error:
             raise ImageNotFoundError(source) from error
         except (OSError, ValueError, RuntimeError) as error:  # a null byte; links that lead in a circle, before 3.13
@@ -80,8 +82,7 @@ class Roots:
         bare: str = self._fs._strip_protocol(path)  # noqa: SLF001 - every fsspec file system has it
         return posixpath.normpath(bare)
 
-    def _local(self, source: str, path: str) -> bytes:
-        root = next(root for root in self._roots if _is_below(path, root, os.sep))
+    def _local(self, source: str, root: str, path: str) -> bytes:
         with open(_opened(root, path), "rb") as file:
             known = os.fstat(file.fileno())
             if not stat.S_ISREG(known.st_mode):
