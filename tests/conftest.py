@@ -9,10 +9,11 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
-from aifs_vision import Limits, Vision
+from aifs_vision import AIFSVisualRAGStore, Limits, Vision
 from aifs_vision.testing import isolated
 from tests.pictures import corners, saved, tiff
 
@@ -118,6 +119,15 @@ def server(_server: Emulator) -> Iterator[Emulator]:
 def vision(server: Emulator) -> Vision:
     """A client of that emulator, without limits."""
     return Vision(base_url=server.base_url, api_key=server.api_key, limits=Limits())
+
+
+@pytest.fixture
+def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
+    """A Visual RAG store of its own name in that emulator, which recognises no text; dropped in the end."""
+    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
+    yield made
+    server.clear()
+    made.drop()
 
 
 @pytest.fixture

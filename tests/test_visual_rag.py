@@ -29,7 +29,6 @@ from tests.pages import english_page
 from tests.pictures import corner_names, corners, opened, saved, tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from aifs_vision.emulator import Emulator
@@ -57,15 +56,6 @@ def asked(server: Emulator, method: str = "", end: str = "") -> list[str]:
 def uploads(server: Emulator) -> list[str]:
     """The names under which files were uploaded."""
     return [r.body["filename"] for r in server.requests if (r.method, r.path) == ("POST", "/v1/files") and r.body]
-
-
-@pytest.fixture
-def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
-    """A store of its own name in the emulator, which recognises no text; dropped in the end."""
-    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
-    yield made
-    server.clear()
-    made.drop()
 
 
 # -- The round trip ----------------------------------------------------------------------------------------

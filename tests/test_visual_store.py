@@ -31,23 +31,12 @@ from tests.pictures import corners, saved
 from tests.poison import POISON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aifs_vision.emulator import Emulator
 
 PNG = saved(corners())
 CLOCK, FLOAT = html("Upkeep of the tide clock"), html("Mussels on the float")
 CUT = b"%PDF-1.7 cut off"
 LONG = 1e6  # seconds in virtual time, while a real emulator ingests in real time
-
-
-@pytest.fixture
-def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
-    """A store of its own name in the emulator, which recognises no text; dropped in the end."""
-    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
-    yield made
-    server.clear()
-    made.drop()
 
 
 def raw(server: Emulator) -> httpx.Client:

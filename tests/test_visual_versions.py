@@ -8,7 +8,6 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import pytest
 
@@ -18,8 +17,6 @@ from tests.office import html
 from tests.test_visual_together import IDS, LONG, Service, contents, present, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aifs_vision.emulator import Emulator
 
 OLD, NEW, NEXT = (html(f"The price of a tide table is {pounds} pounds") for pounds in (10, 20, 30))
@@ -33,14 +30,6 @@ def price(data: bytes) -> tuple[str, bytes]:
 def ids_of(service: Service) -> list[str]:
     """The files in the store."""
     return list(service.inside)
-
-
-@pytest.fixture
-def store(server: Emulator) -> Iterator[AIFSVisualRAGStore]:
-    """A store of its own name in the emulator, dropped in the end."""
-    made = AIFSVisualRAGStore(f"store {uuid4().hex[:6]}", api_key=server.api_key, base_url=server.base_url)
-    yield made
-    made.drop()
 
 
 # -- One after the other -----------------------------------------------------------------------------------
