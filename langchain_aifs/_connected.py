@@ -17,6 +17,7 @@ from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._profiles import CataloguedProfile
 from langchain_aifs._responses import check_whole, check_whole_async, know_blocks
 from langchain_aifs._secrecy import PER_CALL, masked, without_credentials
+from langchain_aifs.messages import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,7 +41,7 @@ _DECISIVE = frozenset(
 class ConnectedChat(BaseChatOpenAI):
     """LangChain's OpenAI chat model, whose requests go through the project's transport to the service alone."""
 
-    model_name: str = Field(default="Qwen3-VL-30B-A3B-Instruct-FP8", alias="model")
+    model_name: str = Field(default=DEFAULT_MODEL, alias="model")
     openai_api_key: SecretStr | None = Field(default=None, alias="api_key")
     openai_api_base: str | None = Field(default=None, alias="base_url")
     openai_organization: str | None = Field(default=None, exclude=True)
@@ -134,14 +135,13 @@ class ConnectedChat(BaseChatOpenAI):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Assigns; what decides where requests go, and whether they may, is checked first, and connected anew."""
-        if name not in _DECISIVE or not self._connected:
+        if name in _DECISIVE and self._connected:
+            made = self.model_copy(update={name: value})
+            self.__dict__.update(made.__dict__)
+            self.__pydantic_fields_set__, self._address = made.model_fields_set, made._address  # noqa: SLF001 - its own class
+        else:
             super().__setattr__(name, value)
-            self.__dict__.pop("_serialized", None)  # what LangChain has written down of it before
-            return
-        made = self.model_copy(update={name: value})
-        self.__dict__.pop("_serialized", None)
-        self.__dict__.update(made.__dict__)
-        self.__pydantic_fields_set__, self._address = made.model_fields_set, made._address  # noqa: SLF001 - its own class
+        self.__dict__.pop("_serialized", None)  # what LangChain has written down of it before
 
     def _given(self) -> dict[str, Any]:
         """The fields that somebody has set, which is all that another one is made of."""

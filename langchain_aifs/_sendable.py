@@ -22,6 +22,7 @@ from langchain_core.messages import (
 from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, model_card, prepare_images
 from langchain_aifs._base64 import label_of
 from langchain_aifs._blocks import Attached, holds_no_json, is_picture, portable, read_block
+from langchain_aifs.messages import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Eyes", "attached_in", "has_pictures", "is_heavy", "portable_messages", "sendable"]
 
-_WITH_EYES = "Qwen3-VL-30B-A3B-Instruct-FP8"
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
 _OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
 
@@ -141,7 +141,7 @@ def _encoded(found: Attached, eyes: Eyes) -> tuple[str, str]:
 
     Which model a call asks is not known yet; one without eyes is told so when the call is made.
     """
-    image = (eyes if eyes.card.takes_images else replace(eyes, card=model_card(_WITH_EYES))).see(found)[0]
+    image = (eyes if eyes.card.takes_images else replace(eyes, card=model_card(DEFAULT_MODEL))).see(found)[0]
     return image.image_url.partition(",")[2], image.mime_type
 
 

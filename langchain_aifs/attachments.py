@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from aifs_vision import AIFSError, Originals
 from langchain_aifs._conversation import messages_of, takes_runtime
-from langchain_aifs.messages import image_block
+from langchain_aifs.messages import DEFAULT_MODEL, image_block
 from langchain_aifs.retrievers import AIFSVisualRAGRetriever
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ __all__ = ["aattach_images", "attach_images", "image_retriever_tool"]
 
 logger = logging.getLogger("langchain_aifs")
 
-_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
 _NUMBER = re.compile(r"\[(\d{1,6})\.\d+\]")  # of a source that an agent's search has found
 _RULE = "Answer from these sources, and cite those you use by their numbers, such as [1]."
 
@@ -45,7 +44,7 @@ def attach_images(
     max_images: int = 8,
     max_pixels: int | None = None,
     roots: Roots | None = None,
-    model: str = _MODEL,
+    model: str = DEFAULT_MODEL,
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,
@@ -102,7 +101,7 @@ async def aattach_images(
     max_images: int = 8,
     max_pixels: int | None = None,
     roots: Roots | None = None,
-    model: str = _MODEL,
+    model: str = DEFAULT_MODEL,
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,
@@ -134,7 +133,7 @@ def image_retriever_tool(
     max_images: int = 4,
     max_pixels: int | None = None,
     roots: Roots | None = None,
-    model: str = _MODEL,
+    model: str = DEFAULT_MODEL,
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,

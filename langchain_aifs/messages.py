@@ -11,9 +11,10 @@ from aifs_vision import ImageFormatError, prepare_images
 if TYPE_CHECKING:
     from aifs_vision import Frames, ImageLimits, ImageSize, PreparedImage, Source
 
-__all__ = ["image_block", "image_blocks"]
+__all__ = ["DEFAULT_MODEL", "image_block", "image_blocks"]
 
-_DEFAULT = "Qwen3-VL-30B-A3B-Instruct-FP8"
+DEFAULT_MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
+"""The model of whoever names none; one that sees."""
 _DIGITS = 32  # of the digest in an id
 
 
@@ -21,7 +22,7 @@ def image_block(
     source: Source,
     *,
     detail: str | None = None,
-    model: str = _DEFAULT,
+    model: str = DEFAULT_MODEL,
     size: ImageSize = "auto",
     image_limits: ImageLimits | None = None,
 ) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def image_blocks(
     source: Source,
     *,
     detail: str | None = None,
-    model: str = _DEFAULT,
+    model: str = DEFAULT_MODEL,
     size: ImageSize = "auto",
     frames: Frames = "auto",
     image_limits: ImageLimits | None = None,

@@ -14,6 +14,7 @@ from aifs_vision import ImageError, SettingsError, SourcePages, Vision, model_ca
 from langchain_aifs._conversation import Shown, shown_in, without_pictures
 from langchain_aifs._counting import message_tokens
 from langchain_aifs._sendable import Eyes
+from langchain_aifs.messages import DEFAULT_MODEL
 
 try:
     from langchain.agents.middleware import AgentMiddleware
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageBudgetMiddleware"]
 
-_DEFAULT = "Qwen3-VL-30B-A3B-Instruct-FP8"
 _REMEMBERED = 1_000  # captions
 _CAPTION = 600  # characters
 _LOOKING = "ask_image"  # the tool that looks at a picture again
@@ -68,7 +68,7 @@ class ImageBudgetMiddleware(AgentMiddleware):
         *,
         max_images: int | None = 4,
         max_tokens: int | None = None,
-        model: str = _DEFAULT,
+        model: str = DEFAULT_MODEL,
         vision: Vision | None = None,
         edits_state: bool = False,
     ) -> None:
