@@ -132,10 +132,11 @@ def structured(
     if schema is not None:
         named, own_strict = _named(schema)
     strict = own_strict if strict is None and method == "function_calling" else strict
-    told = {"kwargs": {"method": method, "strict": strict}, "schema": named and convert_to_openai_tool(named)}
+    described: Any = None if named is None else convert_to_openai_tool(named)
+    told = {"kwargs": {"method": method, "strict": strict}, "schema": described}
     name: str | None = None
     if method == "function_calling":
-        name = convert_to_openai_tool(named)["function"]["name"]
+        name = described["function"]["name"]
         wanted = {
             "tool_choice": "required" if tools else name,
             "parallel_tool_calls": False,
@@ -149,7 +150,7 @@ def structured(
         extra = {"tools": [convert_to_openai_tool(tool, strict=strict) for tool in tools]} if tools else {}
         asked = chat.bind(response_format=form, ls_structured_output_format=told, **extra, **options)
     if in_words:
-        words = _IN_WORDS.format(json.dumps(convert_to_openai_function(named).get("parameters", {})))
+        words = _IN_WORDS.format(json.dumps(described["function"].get("parameters", {})))
         asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
     parser: Runnable[Any, Any] = RunnableLambda(
         _parser(answer_class(named), name, may_call=bool(tools)), name="StructuredOutput"
