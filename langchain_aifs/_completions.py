@@ -36,19 +36,16 @@ class _Raw:
 
 
 class _Endpoint:
-    """What every request to the endpoint has, besides its body."""
+    """What every request to the endpoint has, besides its body; the client adds the headers of its own."""
 
-    def __init__(
-        self, client: httpx.Client | httpx.AsyncClient, headers: Mapping[str, str], query: Mapping[str, Any]
-    ) -> None:
-        self._headers = headers
+    def __init__(self, client: httpx.Client | httpx.AsyncClient, query: Mapping[str, Any]) -> None:
         self._url = client.build_request("POST", _PATH, params=query or None).url  # made once: it takes its time
 
     def request(self, payload: dict[str, Any]) -> httpx.Request:
         """The request for a payload, which may have the options that the SDK knows beside the body."""
         asked = {name: value for name, value in payload.items() if value is not None}
         more: dict[str, Any] = asked.pop("extra_body", {})
-        headers = {**self._headers, **asked.pop("extra_headers", {}), "content-type": "application/json"}
+        headers = {**asked.pop("extra_headers", {}), "content-type": "application/json"}
         query, timeout = asked.pop("extra_query", None), asked.pop("timeout", None)
         body = json.dumps({**asked, **more}, ensure_ascii=False, separators=(",", ":"))
         url = self._url.copy_merge_params(query) if query else self._url
@@ -62,8 +59,8 @@ class _Endpoint:
 class Completions:
     """The endpoint, for callers that wait."""
 
-    def __init__(self, client: httpx.Client, headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
-        self._client, self._endpoint = client, _Endpoint(client, headers, query)
+    def __init__(self, client: httpx.Client, query: Mapping[str, Any]) -> None:
+        self._client, self._endpoint = client, _Endpoint(client, query)
 
     @property
     def with_raw_response(self) -> _WithHeaders:
@@ -97,8 +94,8 @@ class _WithHeaders:
 class AsyncCompletions:
     """The endpoint, for callers that await."""
 
-    def __init__(self, client: httpx.AsyncClient, headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
-        self._client, self._endpoint = client, _Endpoint(client, headers, query)
+    def __init__(self, client: httpx.AsyncClient, query: Mapping[str, Any]) -> None:
+        self._client, self._endpoint = client, _Endpoint(client, query)
 
     @property
     def with_raw_response(self) -> _AsyncWithHeaders:

@@ -90,9 +90,9 @@ class ConnectedChat(BaseChatOpenAI):
         }
         self.http_client = http_client(**settings)
         self.http_async_client = async_http_client(**settings)
-        more = dict(self.default_headers or {}), dict(self.default_query or {})
-        self.client = Completions(self.http_client, *more)
-        self.async_client = AsyncCompletions(self.http_async_client, *more)
+        query = dict(self.default_query or {})
+        self.client = Completions(self.http_client, query)
+        self.async_client = AsyncCompletions(self.http_async_client, query)
         self._address = str(self.http_client.base_url.copy_with(userinfo=b""))
         self.root_client = self.root_async_client = None
         if self.queue is True:
