@@ -176,7 +176,8 @@ def test_a_caption_that_fails_leaves_the_others(server: Emulator) -> None:
 
     with Emulator(ocr=False, reply=reply) as other:
         other.fail(400)
-        middleware = ImageBudgetMiddleware(max_images=1, vision=Vision(**settings(other)))
+        one_by_one = {**settings(other), "limits": Limits(in_flight=1)}  # so that it is the first picture's
+        middleware = ImageBudgetMiddleware(max_images=1, vision=Vision(**one_by_one))
         agent(server, middleware).invoke({"messages": history(5)})
         told = [text for text in texts(server.requests[-1]) if text.startswith("[picture")]
     assert sum("shown earlier" in text for text in told) == 2
