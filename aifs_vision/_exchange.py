@@ -220,7 +220,7 @@ class Heeded(httpx.AsyncByteStream):
         if not named and not data.lstrip().startswith(b"{"):
             return None
         try:
-            event = json.loads(data)
+            event = json.loads(data.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             event = data.decode("utf-8", "replace").strip()
         what = f"A stream that ends in an error from {self._asked}"
