@@ -30,6 +30,7 @@ from PIL import Image, ImageFilter
 from aifs_vision import OCR, Limits, Vision, image_tokens
 from aifs_vision._plan import Manner
 from aifs_vision.emulator import Emulator
+from tests.pictures import saved
 from tests.sheets import Sheet, Style
 
 if TYPE_CHECKING:
@@ -113,13 +114,6 @@ def photographed(page: Image.Image) -> bytes:
 
 
 CONDITIONS = {"clean": clean, "askew": askew, "noisy": noisy, "photo": photographed}
-
-
-def saved(image: Image.Image, kind: str, **options: int) -> bytes:
-    """The picture as a file's bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def pages(*, every: bool) -> Iterator[Page]:

@@ -13,7 +13,7 @@ import io
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 os.environ["VIPS_CONCURRENCY"] = "1"
 
@@ -24,6 +24,7 @@ from aifs_vision import OCR, Limits, Vision, _resizing, image_tokens
 from aifs_vision._plan import Manner
 from aifs_vision.emulator import Emulator
 from tests.pages import english_page, german_letter
+from tests.pictures import saved
 from tests.scenes import lake
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 
 TURNS = 7
 MODEL = "Qwen3-VL-30B-A3B-Instruct-FP8"
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The picture as a file's bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def files() -> dict[str, bytes]:
