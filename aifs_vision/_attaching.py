@@ -95,7 +95,7 @@ def _task(size: ImageSize) -> Task:
         return _ASKING.sized(_UNBOUNDED)
     if isinstance(size, bool) or not isinstance(size, int) or size < MIN_SIDE:
         rule = f'it is "auto", "original" or a number of px, {MIN_SIDE} or more'
-        raise SettingsError.bad_number("image_size", size, rule)
+        raise SettingsError.bad_value("image_size", size, rule)
     return _ASKING.sized(size)
 
 

@@ -55,7 +55,7 @@ class Budget:
                 self._waiting: deque[_Waiting] = deque()
                 self._lock = threading.Lock()  # two homes may share a Vision: a block of virtual time, and the other
                 return
-        raise SettingsError.bad_number("max_cost", max_cost, "it is a number of EUR, or None")
+        raise SettingsError.bad_value("max_cost", max_cost, "it is a number of EUR, or None")
 
     async def reserve(self, most: float) -> Reserved:
         """Waits until a request of at most so many EUR may be sent.

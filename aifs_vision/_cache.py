@@ -76,12 +76,12 @@ class ReadingCache:
         self, path: str | os.PathLike[str], *, max_bytes: int = 2**30, max_age_days: float | None = None
     ) -> None:
         if not isinstance(max_bytes, int) or max_bytes < 2**20:
-            raise SettingsError.bad_number("ReadingCache.max_bytes", max_bytes, "it is a whole number from 2**20")
+            raise SettingsError.bad_value("ReadingCache.max_bytes", max_bytes, "it is a whole number from 2**20")
         if max_age_days is not None and not (isinstance(max_age_days, (int, float)) and max_age_days > 0):
-            raise SettingsError.bad_number("ReadingCache.max_age_days", max_age_days, "it is above 0, or None")
+            raise SettingsError.bad_value("ReadingCache.max_age_days", max_age_days, "it is above 0, or None")
         name = os.fspath(path)
         if name in {"", ":memory:"} or "\0" in name:
-            raise SettingsError.bad_number("ReadingCache.path", name, "it is the path of a file, which is kept")
+            raise SettingsError.bad_value("ReadingCache.path", name, "it is the path of a file, which is kept")
         self._path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - a later chdir changes nothing
         self._max_bytes, self._max_age_days = max_bytes, max_age_days
         self._connection: sqlite3.Connection | None = None

@@ -49,7 +49,7 @@ class TextEmbedder:
         timeout: float = 120.0,
     ) -> None:
         if batch_size < 1:
-            raise SettingsError.bad_number("batch_size", batch_size, "it is at least 1")
+            raise SettingsError.bad_value("batch_size", batch_size, "it is at least 1")
         self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, timeout=timeout)
         card = model_card(model)
         if not card.allowed_in(self._settings.residency):

@@ -93,7 +93,7 @@ class Vision:
         self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, queue=queue, timeout=timeout)
         self._plan, self._queue = choose_plan(plan), queue
         if image_limits is not None and not isinstance(image_limits, ImageLimits):
-            raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
+            raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
         self._image_limits = image_limits or ImageLimits()
         own = self._way(model, limits)
         self._model, self._card, self._limits, self._fallback_model = model, own.card, limits, fallback_model
@@ -104,12 +104,12 @@ class Vision:
         self._max_cost, self._budget = max_cost, None if max_cost is None else Budget(max_cost)
         for way in self._ways if self._budget else ():
             if way.card.input_eur is None:
-                raise SettingsError.bad_number("max_cost", max_cost, f"the price of {way.model!r} is not known")
+                raise SettingsError.bad_value("max_cost", max_cost, f"the price of {way.model!r} is not known")
 
     def _way(self, model: str, limits: Limits | None) -> Way:
         """The way to a model that takes images and may be asked."""
         if not isinstance(model, str) or not model:
-            raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
+            raise SettingsError.bad_value("model", model, "it is the name of a model, such as 'gpt-4.1'")
         card = model_card(model)
         if not card.takes_images:
             raise SettingsError.blind_model(model)

@@ -115,8 +115,8 @@ class SettingsError(AIFSError):
         return cls(f"{name}={value!r} is not known. Use one of: {', '.join(map(repr, choices))}.")
 
     @classmethod
-    def bad_number(cls, name: str, value: object, rule: str) -> Self:
-        """A number outside its range, or no number at all."""
+    def bad_value(cls, name: str, value: object, rule: str) -> Self:
+        """A value that is not possible, and the rule that it breaks."""
         return cls(f"{name}={value!r} is not possible: {rule}.")
 
     @classmethod

@@ -53,11 +53,11 @@ def find_images(folder: str | os.PathLike[str], glob: str = "**/*") -> list[Path
     if not stat.S_ISDIR(mode):
         return [root]
     if PurePath(glob).anchor:
-        raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
+        raise SettingsError.bad_value("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
     try:
         chosen = None if glob == "**/*" else set(root.glob(glob))
     except ValueError as error:
-        raise SettingsError.bad_number("glob", glob, str(error)) from error
+        raise SettingsError.bad_value("glob", glob, str(error)) from error
     suffixes = IMAGE_SUFFIXES if chosen is None else READABLE_SUFFIXES
     found = sorted(
         path
@@ -98,7 +98,7 @@ class Spread:
         if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
             raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
         if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
-            raise SettingsError.bad_number("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
+            raise SettingsError.bad_value("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
         return cls(sources, glob)
 
     def __iter__(self) -> Iterator[Source | Unreadable]:

@@ -41,7 +41,7 @@ class ImageLimits:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
-                raise SettingsError.bad_number(f"ImageLimits.{field.name}", value, "it is a number of at least 1")
+                raise SettingsError.bad_value(f"ImageLimits.{field.name}", value, "it is a number of at least 1")
 
     def check_bytes(self, source: str, size: int) -> None:
         """Refuses a file by its size in bytes.

@@ -57,14 +57,14 @@ class Jail:
     def __init__(self, root: str | os.PathLike[str], *, max_bytes: int) -> None:
         rule = "name the folder whose pictures may be read, such as root='scans/'"
         if not isinstance(root, (str, os.PathLike)) or not os.fspath(root):
-            raise SettingsError.bad_number("root", root, rule)
+            raise SettingsError.bad_value("root", root, rule)
         try:
             found = Path(root).resolve(strict=True)
             owner = found.stat().st_uid
         except (OSError, ValueError, RuntimeError) as error:  # a null byte; links in a circle
-            raise SettingsError.bad_number("root", os.fspath(root), f"there is no such folder; {rule}") from error
+            raise SettingsError.bad_value("root", os.fspath(root), f"there is no such folder; {rule}") from error
         if not found.is_dir():
-            raise SettingsError.bad_number("root", os.fspath(root), f"it is no folder; {rule}")
+            raise SettingsError.bad_value("root", os.fspath(root), f"it is no folder; {rule}")
         self._root, self._max_bytes = found, max_bytes
         self._owners = {owner, os.geteuid() if hasattr(os, "geteuid") else owner}
 

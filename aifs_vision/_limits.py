@@ -42,12 +42,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not isinstance(self.patience, (int, float)) or not self.patience >= 0:
-            raise SettingsError.bad_number("Limits.patience", self.patience, "it is a number of seconds")
+            raise SettingsError.bad_value("Limits.patience", self.patience, "it is a number of seconds")
         for name, value in self._paced().items():
             if value is not None and not (isinstance(value, (int, float)) and value > 0):
-                raise SettingsError.bad_number(f"Limits.{name}", value, "it is a number above 0, or None")
+                raise SettingsError.bad_value(f"Limits.{name}", value, "it is a number above 0, or None")
         if not isinstance(self.in_flight, int) or self.in_flight < 1:
-            raise SettingsError.bad_number("Limits.in_flight", self.in_flight, "it is a whole number above 0")
+            raise SettingsError.bad_value("Limits.in_flight", self.in_flight, "it is a whole number above 0")
 
     def share(self, processes: int) -> Limits:
         """What each of so many processes may send that use the same contract; at least one request at once.
@@ -56,7 +56,7 @@ class Limits:
             SettingsError: `processes` is not a whole number above 0.
         """
         if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
-            raise SettingsError.bad_number("Limits.share", processes, "it is a number of processes, 1 or more")
+            raise SettingsError.bad_value("Limits.share", processes, "it is a number of processes, 1 or more")
         parts: dict[str, Any] = {name: value and value / processes for name, value in self._paced().items()}
         return replace(self, **parts, in_flight=max(1, self.in_flight // processes))
 
@@ -86,7 +86,7 @@ class Limits:
         if limits is None:
             return cls.of_plan(card, plan)
         if not isinstance(limits, Limits):
-            raise SettingsError.bad_number("limits", limits, "it is a Limits(...), or None for those of the plan")
+            raise SettingsError.bad_value("limits", limits, "it is a Limits(...), or None for those of the plan")
         return limits
 
     @classmethod

@@ -93,7 +93,7 @@ class Originals:
         self._budget = {"max_images": max_images, "max_pixels": max_pixels, "max_tokens": max_tokens}
         for name, most in self._budget.items():
             if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-                raise SettingsError.bad_number(name, most, "it is a whole number of at least 1")
+                raise SettingsError.bad_value(name, most, "it is a whole number of at least 1")
         self._card = model_card(model)
         self._how: dict[str, Any] = {"size": size, "frames": frames, "image_limits": image_limits}
         survey_images((), frames=frames, image_limits=image_limits)  # opens nothing: wrong arguments show now

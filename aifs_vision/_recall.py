@@ -173,5 +173,5 @@ def cache_of(cache: Cache | str | os.PathLike[str] | None) -> Cache | None:
     plain = all(callable(method) and not inspect.iscoroutinefunction(method) for method in methods)
     if isinstance(cache, type) or not plain:
         rule = "it is a path, a ReadingCache or an object with plain methods get() and put(), or None"
-        raise SettingsError.bad_number("cache", cache, rule)
+        raise SettingsError.bad_value("cache", cache, rule)
     return cache

@@ -49,12 +49,12 @@ class Roots:
         local = fs is None or _is_local(fs)
         if not local and any(map(_is_local, _wrapped(fs))):
             rule = "it wraps a local file system, whose links it follows; name the local folders, without fs"
-            raise SettingsError.bad_number("fs", fs, rule)
+            raise SettingsError.bad_value("fs", fs, rule)
         self._fs, self._limits = None if local else fs, limits
         self._given, self._roots = given, [self._resolved(root) for root in given]
         for root, resolved in zip(given, self._roots, strict=True):
             if not (os.path.isdir(resolved) if self._fs is None else self._fs.isdir(resolved)):  # noqa: PTH112
-                raise SettingsError.bad_number("roots", root, f"there is no such folder; {_RULE}")
+                raise SettingsError.bad_value("roots", root, f"there is no such folder; {_RULE}")
 
     def read(self, source: str) -> bytes:
         """The bytes of a file below the roots, which readings call so.
@@ -138,4 +138,4 @@ def _is_below(path: str, root: str, separator: str) -> bool:
 
 def no_roots(given: object) -> SettingsError:
     """A file would have to be opened, and no folder is named below which that may be done."""
-    return SettingsError.bad_number("roots", given, _RULE)
+    return SettingsError.bad_value("roots", given, _RULE)

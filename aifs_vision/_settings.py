@@ -100,7 +100,7 @@ def resolve(
     if residency is not None and residency not in RESIDENCIES:
         raise SettingsError.bad_choice("residency", residency, RESIDENCIES)
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout < float("inf"):
-        raise SettingsError.bad_number("timeout", timeout, "it is a number of seconds above 0")
+        raise SettingsError.bad_value("timeout", timeout, "it is a number of seconds above 0")
     address = _address(base_url)
     if queue is True:
         address = _swapped_end(address, "/v2", "/queue")

@@ -54,7 +54,7 @@ def survey_images(
         SettingsError: an argument outside its choices.
     """
     if image_limits is not None and not isinstance(image_limits, ImageLimits):
-        raise SettingsError.bad_number("image_limits", image_limits, "it is an ImageLimits(...), or None")
+        raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
     surveyor = _Surveyor(image_limits=image_limits or ImageLimits())
     return Run(Work(surveyor, Spread.checked(sources, frames, glob), on_error, frames, ordered=True, watched=progress))
 

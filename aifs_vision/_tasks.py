@@ -63,12 +63,12 @@ class Task:
         for number in ("max_tokens", "long_side", "dense_side"):
             value = getattr(self, number)
             if value is not None and value < 1:
-                raise SettingsError.bad_number(f"Task.{number}", value, "it is at least 1")
+                raise SettingsError.bad_value(f"Task.{number}", value, "it is at least 1")
         if self.detail is not None and self.detail not in _DETAILS:
             raise SettingsError.bad_choice("Task.detail", self.detail, _DETAILS)
         if self.detail == "bands" and self.schema is not None:
             message = "the data found in each band would have to be made one; take a larger long_side"
-            raise SettingsError.bad_number("Task.detail", "bands", message)
+            raise SettingsError.bad_value("Task.detail", "bands", message)
 
     @classmethod
     def of(cls, task: str | Task) -> Task:

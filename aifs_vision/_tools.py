@@ -103,7 +103,7 @@ class VisionTools:
     ) -> None:
         for name, value, least in (("max_bytes", max_bytes, 1), ("max_chars", max_chars, 200)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SettingsError.bad_number(name, value, f"it is a whole number, {least} or more")
+                raise SettingsError.bad_value(name, value, f"it is a whole number, {least} or more")
         if store is not None and not isinstance(store, AIFSVisualRAGStore):
             raise TypeError(f"store={store!r} is not an AIFSVisualRAGStore")
         self._jail = Jail(root, max_bytes=max_bytes)

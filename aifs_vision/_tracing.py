@@ -214,7 +214,7 @@ def observer(on_request: OnRequest | None) -> OnRequest | None:
     asynchronous = any(map(inspect.iscoroutinefunction, (on_request, getattr(on_request, "__call__", None))))  # noqa: B004 - an object's own
     if on_request is not None and (asynchronous or not callable(on_request)):
         rule = "it is a plain function that takes a SentRequest, or None"
-        raise SettingsError.bad_number("on_request", on_request, rule)
+        raise SettingsError.bad_value("on_request", on_request, rule)
     return on_request
 
 

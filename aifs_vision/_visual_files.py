@@ -91,7 +91,7 @@ def spread(sources: Source | Iterable[Source]) -> list[Source]:
             name, data = name_of(single), bytes(single[1])
             if named.setdefault(name, data) != data:
                 rule = "two contents have this name, and would be versions of one file; name each differently"
-                raise SettingsError.bad_number("sources", name, rule)
+                raise SettingsError.bad_value("sources", name, rule)
     return found
 
 

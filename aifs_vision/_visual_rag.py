@@ -73,11 +73,11 @@ class AIFSVisualRAGStore:
         image_limits: ImageLimits | None = None,
     ) -> None:
         if not _is_text(name):
-            raise SettingsError.bad_number("name", name, "it is a text that names the store")
+            raise SettingsError.bad_value("name", name, "it is a text that names the store")
         if not _is_count(chunk_size, 1):
-            raise SettingsError.bad_number("chunk_size", chunk_size, "it is a number of tokens, 1 or more")
+            raise SettingsError.bad_value("chunk_size", chunk_size, "it is a number of tokens, 1 or more")
         if not _is_count(chunk_overlap, 0) or chunk_overlap >= chunk_size:
-            raise SettingsError.bad_number("chunk_overlap", chunk_overlap, "it is at least 0 and below chunk_size")
+            raise SettingsError.bad_value("chunk_overlap", chunk_overlap, "it is at least 0 and below chunk_size")
         settings = resolve(api_key=api_key, base_url=base_url, residency=residency, timeout=timeout)
         for model in (text_embedding_model, vision_embedding_model):
             card = model_card(model)
@@ -182,7 +182,7 @@ class AIFSVisualRAGStore:
         if on_error not in get_args(OnError):
             raise SettingsError.bad_choice("on_error", on_error, get_args(OnError))
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
-            raise SettingsError.bad_number("timeout", timeout, "it is a number of seconds above 0")
+            raise SettingsError.bad_value("timeout", timeout, "it is a number of seconds above 0")
         given = await asyncio.to_thread(spread, sources)
         adding = Adding(
             self._shelf(await self._made()),
@@ -295,12 +295,12 @@ class AIFSVisualRAGStore:
 
     async def _search(self, query: str, k: int, k_images: int) -> list[VisualHit]:
         if not _is_text(query):
-            raise SettingsError.bad_number("query", query, "it is a question in words")
+            raise SettingsError.bad_value("query", query, "it is a question in words")
         for name, value in (("k", k), ("k_images", k_images)):
             if not _is_count(value, 0):
-                raise SettingsError.bad_number(name, value, "it is a whole number, 0 or more")
+                raise SettingsError.bad_value(name, value, "it is a whole number, 0 or more")
         if not k + k_images:
-            raise SettingsError.bad_number("k", k, "one of k and k_images is at least 1")
+            raise SettingsError.bad_value("k", k, "one of k and k_images is at least 1")
         asked: dict[str, Any] = {"query": query}
         asked |= {field: value for field, value in (("top_k_texts", k), ("top_k_images", k_images)) if value}
         known = self._id is not None

@@ -252,7 +252,7 @@ def meant(entries: Iterable[Entry], asked: str) -> list[Entry]:
     if len({entry.mark.source if entry.mark else entry.id for entry in named}) > 1:
         ids = ", ".join(sorted(entry.id for entry in named))
         rule = f"several files have this name; give the source as it was given to add(), or one of the ids {ids}"
-        raise SettingsError.bad_number("files", asked, rule)
+        raise SettingsError.bad_value("files", asked, rule)
     return named
 
 

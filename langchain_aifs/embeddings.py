@@ -89,7 +89,7 @@ class AIFSEmbeddings(OpenAIEmbeddings):
         self._embedder = embedder = self._made(self.chunk_size)
         width = model_card(self.model).dimensions
         if self.dimensions is not None and width not in {None, self.dimensions}:
-            raise SettingsError.bad_number("dimensions", self.dimensions, f"the vectors of {self.model} have {width}")
+            raise SettingsError.bad_value("dimensions", self.dimensions, f"the vectors of {self.model} have {width}")
         settled = {
             "openai_api_base": embedder.base_url,
             "residency": embedder.residency,

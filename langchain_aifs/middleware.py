@@ -75,9 +75,9 @@ class ImageBudgetMiddleware(AgentMiddleware):
         super().__init__()
         for name, value in (("max_images", max_images), ("max_tokens", max_tokens)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                raise SettingsError.bad_number(name, value, "it is a whole number, 0 or more, or None")
+                raise SettingsError.bad_value(name, value, "it is a whole number, 0 or more, or None")
         if max_images is None and max_tokens is None:
-            raise SettingsError.bad_number("max_images", None, "one of max_images and max_tokens is given")
+            raise SettingsError.bad_value("max_images", None, "one of max_images and max_tokens is given")
         if vision is not None and not isinstance(vision, Vision):
             raise TypeError(f"vision={vision!r} is not a Vision")
         self._max_images, self._max_tokens, self._edits_state = max_images, max_tokens, edits_state

@@ -67,7 +67,7 @@ class Connected(Completions, TypedAnswers):
             if not isinstance(name, str):
                 raise TypeError(f"AIFS() takes the name of a model, not {name!r}")
         if not model:
-            raise SettingsError.bad_number("model", model, "it is the name of a model, such as 'gpt-4.1'")
+            raise SettingsError.bad_value("model", model, "it is the name of a model, such as 'gpt-4.1'")
         _check_size(fields.get("image_size", "auto"))
         kept |= {"model": model, "limits": Limits(**limits) if isinstance(limits, Mapping) else limits}
         reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "headers": fields.get("default_headers")}
@@ -156,4 +156,4 @@ def _check_size(size: object) -> None:
         return
     if isinstance(size, bool) or not isinstance(size, int) or size < _LEAST_SIDE:
         rule = f'it is "auto", "original" or a number of px, {_LEAST_SIDE} or more'
-        raise SettingsError.bad_number("image_size", size, rule)
+        raise SettingsError.bad_value("image_size", size, rule)

@@ -56,7 +56,7 @@ def taken_by(card: ModelCard, own: ModelCard, settings: Mapping[str, Any]) -> di
 def check_tools(name: str, card: ModelCard, own: ModelCard) -> None:
     """Raises SettingsError where a call with tools names a model that calls none."""
     if card.name != own.name and card.tools is False:
-        raise SettingsError.bad_number("model", name, "it calls no tools; name one that does, such as 'gpt-4.1'")
+        raise SettingsError.bad_value("model", name, "it calls no tools; name one that does, such as 'gpt-4.1'")
 
 
 def _is_strict(card: ModelCard) -> bool:

@@ -88,7 +88,7 @@ class AIFSEmbedding(BaseEmbedding):
             card = model_card(self.model_name)
             if card.known and card.kind != "embedding":
                 rule = f"its kind is {card.kind!r}, and it makes no vectors; the default makes some"
-                raise SettingsError.bad_number("model_name", self.model_name, rule)
+                raise SettingsError.bad_value("model_name", self.model_name, rule)
             key = None if self._key is None else self._key.get_secret_value()
             self._made = settings, TextEmbedder(api_key=key, **settings)
         return self._made[1]

@@ -173,7 +173,9 @@ def test_escapes_are_many() -> None:
 
 
 @pytest.mark.usefixtures("_opening")
-@pytest.mark.parametrize("path", ["a.png", "./a.png", "sub/b.png", "sub//b.png", "a b/Größe 50%.png", *sorted(HARMLESS)])
+@pytest.mark.parametrize(
+    "path", ["a.png", "./a.png", "sub/b.png", "sub//b.png", "a b/Größe 50%.png", *sorted(HARMLESS)]
+)
 def test_what_is_below_the_root_is_read(tools: VisionTools, server: Any, path: str) -> None:
     """Plain paths are read, with blanks, umlauts and per cents as they are."""
     result = ask(tools, path)
