@@ -11,6 +11,7 @@ import atexit
 import inspect
 import math
 import os
+import sys
 import threading
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -38,7 +39,7 @@ class Home:
     def __init__(
         self, loop: asyncio.AbstractEventLoop | None = None, around: Callable[[Any], Any] = lambda it: it
     ) -> None:
-        self.loop = loop or asyncio.new_event_loop()
+        self.loop = loop or _own_loop()
         self.loop.set_exception_handler(_tell)
         self.around = around  # what is put around the connections; for tests that turn the clock
         self.loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="aifs-vision-io"))
@@ -154,7 +155,36 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    return asyncio.run_coroutine_threadsafe(work, place.loop)
+    future: Future[T] = Future()
+    place.loop.call_soon_threadsafe(_start, place.loop, work, future)
+    return future
+
+
+def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    task = loop.create_task(_settled(work, future))
+
+    def ended(future: Future[T]) -> None:
+        if future.cancelled() and not task.done():
+            loop.call_soon_threadsafe(task.cancel)
+
+    future.add_done_callback(ended)
+
+
+async def _settled(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    """Runs the work, and tells at once what came of it: what asyncio has for that takes the loop another turn."""
+    try:
+        made = await work
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is for whoever waits
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+    else:
+        if future.set_running_or_notify_cancel():
+            future.set_result(made)
+    finally:
+        del future  # the traceback of its error has this frame
 
 
 def result(future: Future[T]) -> T:
@@ -218,18 +248,21 @@ async def sheltered(
         asyncio.TimeoutError: it took longer.
     """
     loop = asyncio.get_running_loop()
-    scope = anyio.CancelScope(deadline=loop.time() + seconds)
+    scope, over = anyio.CancelScope(deadline=loop.time() + seconds), asyncio.Event()
 
     async def within() -> T:
-        with scope:
-            return await work
-        raise asyncio.TimeoutError
+        try:
+            with scope:
+                return await work
+            raise asyncio.TimeoutError
+        finally:
+            over.set()
 
     task = loop.create_task(within(), name=_SHELTERED)
     left: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.wait([task])
+            await over.wait()
         except asyncio.CancelledError as error:  # also a second time, as at the end of a program
             left = error
             scope.cancel()
@@ -238,6 +271,13 @@ async def sheltered(
     if not task.cancelled() and task.exception() is None and unwanted is not None:
         await unwanted(task.result())
     raise left
+
+
+def _own_loop() -> asyncio.AbstractEventLoop:
+    """A loop of Python's own, whatever the program has for its others: some make connections to one address alone."""
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
 
 
 def _cpus() -> int:

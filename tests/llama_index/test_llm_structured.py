@@ -8,17 +8,19 @@ import pickle
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, RootModel
 
-from aifs_vision import AIFSError, AnswerError, BadRequestError
+from aifs_vision import AIFSError, AnswerError, BadRequestError, Limits
 from aifs_vision.testing import virtual_time
 from llama_index_aifs import AIFS, StructuredAnswerError
 from tests.llama_index.scripts import call, content, events, scripted, served
 from tests.pictures import corners, saved
+from tests.service import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -300,15 +302,24 @@ class Day(BaseModel):
 
 def test_questions_at_once_find_out_once() -> None:
     """Five questions that are refused at once go one step down together, and no further."""
+    asked = list[str]()
+
+    async def refusing(request: httpx.Request) -> httpx.Response:
+        form = json.loads(request.content)["response_format"]["type"]
+        asked.append(form)
+        await asyncio.sleep(1)  # all five are under way by then
+        if form == "json_schema":
+            return httpx.Response(400, json={"detail": "response_format json_schema is not supported"})
+        return httpx.Response(200, json=answer(WHOLE))
 
     async def five(llm: AIFS) -> list[Any]:
         return await asyncio.gather(*(llm.astructured_predict(Receipt, PROMPT, shop="x") for _ in range(5)))
 
-    with scripted(WHOLE) as (llm, server):
-        server.fail(400, times=5, body='{"detail": "response_format json_schema is not supported"}')
+    with virtual_time(refusing):
+        llm = AIFS(api_key="k", base_url="http://127.0.0.1:9/v2", limits=Limits())
         assert asyncio.run(five(llm)) == [RECEIPT] * 5
     assert llm.data_form == "object"
-    assert [request.body["response_format"]["type"] for request in server.requests[-5:]] == ["json_object"] * 5
+    assert asked == ["json_schema"] * 5 + ["json_object"] * 5
 
 
 def test_models_without_schemas_are_told_in_words() -> None:
