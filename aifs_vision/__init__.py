@@ -52,7 +52,7 @@ from aifs_vision._errors import (
 )
 
 if TYPE_CHECKING:
-    from aifs_vision._attaching import ImageSize, prepare_images
+    from aifs_vision._attaching import ImageSize, check_image_options, prepare_images
     from aifs_vision._cache import Cache, ReadingCache
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
     from aifs_vision._clients import async_http_client, error_behind, http_client
@@ -157,6 +157,7 @@ __all__ = [
     "VisualHit",
     "arguments_are_whole",
     "async_http_client",
+    "check_image_options",
     "data_of",
     "error_behind",
     "find_images",
@@ -175,7 +176,7 @@ __all__ = [
 
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
 _HOMES = {
-    "_attaching": "ImageSize prepare_images",
+    "_attaching": "ImageSize check_image_options prepare_images",
     "_cache": "Cache ReadingCache",
     "_catalogue": "Allowance ImageRule ModelCard model_card",
     "_clients": "async_http_client error_behind http_client",

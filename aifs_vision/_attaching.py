@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision._catalogue import ModelCard, model_card
 from aifs_vision._errors import SettingsError
+from aifs_vision._frames import check_frames
 from aifs_vision._guards import MIN_SIDE, ImageLimits
 from aifs_vision._images import PreparedImage, prepare
 from aifs_vision._sources import SourcePages, bytes_of_data_uri, frames, has_scheme
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from aifs_vision._frames import Frames
     from aifs_vision._sources import Source
 
-__all__ = ["ImageSize", "prepare_images"]
+__all__ = ["ImageSize", "check_image_options", "prepare_images"]
 
 ImageSize = Literal["auto", "original"] | int
 """How large a picture is sent: "auto" as for a question of `Task.ask`, a number of px for its longer side, or
@@ -32,6 +33,16 @@ ImageSize = Literal["auto", "original"] | int
 
 _UNBOUNDED = 1_000_000  # px; what the model sees and its host takes are bounds all the same
 _KEPT = 64 * 2**20  # bytes of prepared pictures that are kept: a conversation shows the same ones at every turn
+
+
+def check_image_options(
+    *, size: ImageSize = "auto", frames: Frames = "auto", image_limits: ImageLimits | None = None
+) -> None:
+    """Raises now what `prepare_images` would raise at the first picture: SettingsError for options that cannot be."""
+    check_frames(frames)
+    _task(size)
+    if image_limits is not None and not isinstance(image_limits, ImageLimits):
+        raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
 
 
 def prepare_images(
@@ -60,8 +71,9 @@ def prepare_images(
 
     Raises:
         ImageError: the source cannot be read, or is too large.
-        SettingsError: a model that takes no images, or a size that is none.
+        SettingsError: a model that takes no images, or options that cannot be.
     """
+    check_image_options(size=size, frames=frames, image_limits=image_limits)
     card = model_card(model) if isinstance(model, str) else model
     if not card.takes_images:
         raise SettingsError.blind_model(card.name)

@@ -113,6 +113,11 @@ class ModelCard:
         """Bytes of one image, before base64, that the host takes at most."""
         return self.image_rule.max_bytes if self.image_rule else 0
 
+    @property
+    def takes_temperature(self) -> bool:
+        """Whether it takes temperatures other than 1, and the like; OpenAI's reasoning models refuse them."""
+        return self.max_tokens_field == "max_tokens"
+
     def allowed_in(self, residency: str | None) -> bool:
         """Whether data sent to this model stays where `residency` wants it; an unknown region never does."""
         return residency is None or self.residency in {"germany", residency}

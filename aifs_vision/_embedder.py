@@ -32,7 +32,7 @@ class TextEmbedder:
         api_key, base_url, residency, plan, limits, timeout: as for `Vision`.
 
     Raises:
-        SettingsError: no key, or a setting that cannot be right.
+        SettingsError: no key, a model that makes no vectors, or a setting that cannot be right.
         ResidencyError: the model's region is unknown or not allowed.
     """
 
@@ -52,6 +52,8 @@ class TextEmbedder:
             raise SettingsError.bad_value("batch_size", batch_size, "it is at least 1")
         self._settings = resolve(api_key=api_key, base_url=base_url, residency=residency, timeout=timeout)
         card = model_card(model)
+        if card.known and card.kind != "embedding":
+            raise SettingsError.wrong_kind(model, card.kind, "embedding", DEFAULT_EMBEDDING_MODEL)
         if not card.allowed_in(self._settings.residency):
             raise ResidencyError(model, card.region, str(self._settings.residency))
         self._limits = Limits.chosen(limits, card, choose_plan(plan))

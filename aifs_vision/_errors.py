@@ -136,6 +136,11 @@ class SettingsError(AIFSError):
             "'Qwen3-VL-30B-A3B-Instruct-FP8' (Germany) or 'gpt-4.1' (EU)."
         )
 
+    @classmethod
+    def wrong_kind(cls, model: str, kind: str, wanted: str, example: str) -> Self:
+        """A model of the catalogue that is for something else."""
+        return cls(f"The model {model!r} is for {kind}, not for {wanted}. Choose one that is, such as {example!r}.")
+
 
 def _without_secrets(address: str) -> str:
     """An address without user, password and query, whatever is wrong with its form."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aifs_vision._errors import ImageAccessError, ImageError, ImageNotFoundError, SettingsError
 from aifs_vision._formats import HEAD, IMAGE_SUFFIXES, PICTURES, READABLE_SUFFIXES, sniff
+from aifs_vision._frames import check_frames
 from aifs_vision._sources import has_scheme, is_source, printable
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from aifs_vision._sources import Source
 
 __all__ = ["Spread", "Unreadable", "find_images"]
-
-_FRAMES = ("auto", "first", "all", "scenes")
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ class Spread:
         Raises:
             SettingsError: `frames` or `glob` cannot be.
         """
-        if frames not in _FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
-            raise SettingsError.bad_choice("frames", frames, (*_FRAMES, "a number from 1"))
+        check_frames(frames)
         if not isinstance(glob, str) or not glob or PurePath(glob).anchor:
             raise SettingsError.bad_value("glob", glob, "it is a pattern below a folder, such as '**/*.png'")
         return cls(sources, glob)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aifs_vision import _pdf, _video
 from aifs_vision._decoders import decoding, has_page, open_picture
-from aifs_vision._errors import ImageFormatError
+from aifs_vision._errors import ImageFormatError, SettingsError
 from aifs_vision._formats import AVIF, JPEG, PDF, PNG, VIDEOS, WEBP, Format, name_of_bytes, sniff
 from aifs_vision._metadata import stripped
 from aifs_vision._npy import NPY_MAGIC, picture_of_npy
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from aifs_vision._guards import ImageLimits
 
-__all__ = ["Frame", "Frames", "frame_of_picture", "frames_of_bytes", "lies_sideways", "orientation_of", "page_of"]
+__all__ = [
+    "Frame",
+    "Frames",
+    "check_frames",
+    "frame_of_picture",
+    "frames_of_bytes",
+    "lies_sideways",
+    "orientation_of",
+    "page_of",
+]
 
 Frames = Literal["auto", "first", "all", "scenes"] | int
 """Which frames of an animation or video are read; pages of a document are always all read.
@@ -28,8 +37,15 @@ Frames = Literal["auto", "first", "all", "scenes"] | int
 many at even times. "scenes": up to sixteen, each the first of another scene.
 """
 
+_NAMED_FRAMES = ("auto", "first", "all", "scenes")
 _VIDEO_FRAMES, _SCENES = 8, 16
 _ORIENTATION = 0x0112  # EXIF 2.3, tag 274
+
+
+def check_frames(frames: Frames) -> None:
+    """Raises SettingsError for what is none of `Frames`."""
+    if frames not in _NAMED_FRAMES and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+        raise SettingsError.bad_choice("frames", frames, (*_NAMED_FRAMES, "a number from 1"))
 
 
 @dataclass(frozen=True, kw_only=True)

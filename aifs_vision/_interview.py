@@ -134,7 +134,7 @@ class Interview:
         self._way, self._task, self._image = way, task, image
         self._spent, self._budget, self._on_request = spent, budget, on_request
         # The reasoning models take no temperature; what they are asked twice they say twice.
-        self._temperatures = list(_TEMPERATURES) if way.card.max_tokens_field == "max_tokens" else []
+        self._temperatures = list(_TEMPERATURES) if way.card.takes_temperature else []
         self._again = True  # an answer that cannot be used may be a gateway's hiccup
         self._best: Verdict | None = None
 

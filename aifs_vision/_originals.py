@@ -6,13 +6,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aifs_vision._attaching import prepare_images
+from aifs_vision._attaching import check_image_options, prepare_images
 from aifs_vision._catalogue import model_card
 from aifs_vision._errors import ImageError, SettingsError, one_line
 from aifs_vision._guards import ImageLimits
 from aifs_vision._roots import Roots, no_roots
 from aifs_vision._sources import SourcePages
-from aifs_vision._survey import survey_images
 from aifs_vision._tokens import image_tokens
 
 if TYPE_CHECKING:
@@ -96,8 +95,9 @@ class Originals:
                 raise SettingsError.bad_value(name, most, "it is a whole number of at least 1")
         self._card = model_card(model)
         self._how: dict[str, Any] = {"size": size, "frames": frames, "image_limits": image_limits}
-        survey_images((), frames=frames, image_limits=image_limits)  # opens nothing: wrong arguments show now
-        prepare_images("https://127.0.0.1/", self._card, **self._how)  # nor does this: URLs are passed on
+        check_image_options(**self._how)
+        if not self._card.takes_images:
+            raise SettingsError.blind_model(self._card.name)
         self._roots = None if roots is None else Roots(roots, fs, image_limits or ImageLimits())
 
     def of(self, found: Iterable[Mapping[str, Any] | str]) -> list[Original | None]:

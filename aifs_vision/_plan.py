@@ -103,7 +103,7 @@ def _body(image: PreparedImage, model: str, card: ModelCard, task: Task, manner:
         said, why = manner.wrong
         messages += [{"role": "assistant", "content": said}, {"role": "user", "content": _REPAIR.format(why)}]
     body: dict[str, Any] = {"messages": messages, "model": model, card.max_tokens_field: manner.room}
-    if card.max_tokens_field == "max_tokens":  # the reasoning models take neither this field nor a temperature
+    if card.takes_temperature:
         body["temperature"] = manner.temperature
     if task.schema is not None and manner.form != "prompt":
         body["response_format"] = task.response_format() if manner.form == "schema" else {"type": "json_object"}

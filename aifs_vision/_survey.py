@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aifs_vision._errors import AIFSError, ImageError, SettingsError
+from aifs_vision._attaching import check_image_options
+from aifs_vision._errors import AIFSError, ImageError
 from aifs_vision._folders import Spread, Unreadable
 from aifs_vision._formats import PDF
 from aifs_vision._frames import Frame, page_of
@@ -53,8 +54,7 @@ def survey_images(
     Raises:
         SettingsError: an argument outside its choices.
     """
-    if image_limits is not None and not isinstance(image_limits, ImageLimits):
-        raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
+    check_image_options(frames=frames, image_limits=image_limits)
     surveyor = _Surveyor(image_limits=image_limits or ImageLimits())
     return Run(Work(surveyor, Spread.checked(sources, frames, glob), on_error, frames, ordered=True, watched=progress))
 

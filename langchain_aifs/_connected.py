@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from aifs_vision import Limits, async_http_client, http_client
+from aifs_vision import Limits, SettingsError, async_http_client, http_client, model_card
 from langchain_aifs._completions import AsyncCompletions, Completions
 from langchain_aifs._fields import refuse_unknown
 from langchain_aifs._profiles import CataloguedProfile
@@ -75,6 +75,9 @@ class ConnectedChat(BaseChatOpenAI):
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Builds the clients on the project's transport, which holds the key and guards the headers."""
+        card = model_card(self.model_name)
+        if card.known and card.kind != "chat":
+            raise SettingsError.wrong_kind(self.model_name, card.kind, "chat", DEFAULT_MODEL)
         given, self._connected = set(self.model_fields_set), False
         key, address, self.max_retries = self.openai_api_key, self.openai_api_base, 0
         settings: dict[str, Any] = {

@@ -47,7 +47,7 @@ def profile_of(card: ModelCard) -> CataloguedProfile | None:
         "tool_choice": card.tools,
         "tool_call_streaming": card.tools,
         "structured_output": card.schema,
-        "temperature": card.max_tokens_field == "max_tokens",
+        "temperature": card.takes_temperature,
     }
     declared = ModelProfile.__annotations__  # older versions know fewer, and warn of others
     return CataloguedProfile({name: value for name, value in said.items() if value is not None and name in declared})

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.prompt_values import ChatPromptValue
+from pydantic import model_validator
 
-from aifs_vision import ImageLimits, model_card
+from aifs_vision import ImageLimits, check_image_options, model_card
 from langchain_aifs._connected import ConnectedChat
 from langchain_aifs._own_errors import own_errors
 from langchain_aifs._sendable import Eyes, is_heavy, portable_messages
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_core.prompt_values import PromptValue
     from langchain_core.runnables import RunnableConfig
+    from typing_extensions import Self
 
 __all__ = ["SeeingChat"]
 
@@ -35,6 +37,12 @@ class SeeingChat(ConnectedChat):
     image_size: Literal["auto", "original"] | int = "auto"
     frames: Literal["auto", "first", "all", "scenes"] | int = "auto"
     image_limits: ImageLimits | None = None
+
+    @model_validator(mode="after")
+    def _check_pictures(self) -> Self:
+        """What the first picture would find out shows now."""
+        check_image_options(size=self.image_size, frames=self.frames, image_limits=self.image_limits)
+        return self
 
     def _eyes(self, kwargs: Mapping[str, Any]) -> Eyes:
         card = model_card(kwargs.get("model") or self.model_name)

@@ -141,7 +141,7 @@ class ChatAIFS(SeeingChat):
             payload["stream"] = False
             payload.pop("stream_options", None)
         card = model_card(payload["model"])
-        if card.max_tokens_field != _ROOMS[0] and payload.get("temperature") != 1:
+        if not card.takes_temperature and payload.get("temperature") != 1:
             payload.pop("temperature", None)
         if self.use_responses_api:
             return payload

@@ -10,7 +10,16 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import SecretStr
 
-from aifs_vision import Frames, ImageSize, Limits, SettingsError, async_http_client, http_client, model_card
+from aifs_vision import (
+    Frames,
+    ImageSize,
+    Limits,
+    SettingsError,
+    async_http_client,
+    check_image_options,
+    http_client,
+    model_card,
+)
 from llama_index_aifs._completions import Completions
 from llama_index_aifs._defaults import defaults, following
 from llama_index_aifs._structured import TypedAnswers
@@ -33,7 +42,6 @@ _NOT_PICKLED = frozenset(
     {"api_key", "api_version", "callback_manager", "default_headers", "messages_to_prompt", "rate_limiter"}
 )
 _CONTAINERS = ("additional_kwargs", "audio_config", "modalities")
-_LEAST_SIDE = 8  # px; as for `prepare_images`
 
 
 class Connected(Completions, TypedAnswers):
@@ -68,13 +76,16 @@ class Connected(Completions, TypedAnswers):
                 raise TypeError(f"AIFS() takes the name of a model, not {name!r}")
         if not model:
             raise SettingsError.bad_value("model", model, "it is the name of a model, such as 'gpt-4.1'")
-        _check_size(fields.get("image_size", "auto"))
+        card = model_card(asked)
+        if card.known and card.kind != "chat":
+            raise SettingsError.wrong_kind(asked, card.kind, "chat", "gpt-4.1")
+        check_image_options(size=fields.get("image_size", "auto"), frames=fields.get("frames", "auto"))
         kept |= {"model": model, "limits": Limits(**limits) if isinstance(limits, Mapping) else limits}
         reached: dict[str, Any] = {"api_key": api_key, "base_url": base_url, "headers": fields.get("default_headers")}
         client, aclient = http_client(**kept, **reached), async_http_client(**kept, **reached)
         fixed = {"api_key": _HELD_BY_TRANSPORT, "api_base": str(client.base_url), "max_retries": 0}
         # OpenAI's constructor is passed over: it heeds OPENAI_* variables, and has opinions on names of models.
-        FunctionCallingLLM.__init__(self, **{**defaults(model_card(asked)), **fields, **kept, **fixed})
+        FunctionCallingLLM.__init__(self, **{**defaults(card), **fields, **kept, **fixed})
         self._client = self._aclient = None
         self._http_client, self._async_http_client = client, aclient
         self._key = None if api_key is None else SecretStr(api_key)
@@ -148,12 +159,3 @@ class Connected(Completions, TypedAnswers):
 def _card_of(fields: Mapping[str, Any]) -> ModelCard:
     """The model of these settings; what is no name is found to be none later on."""
     return model_card(str((fields["additional_kwargs"] or {}).get("model") or fields["model"]))
-
-
-def _check_size(size: object) -> None:
-    """Raises now what the first picture would raise otherwise."""
-    if size in {"auto", "original"}:
-        return
-    if isinstance(size, bool) or not isinstance(size, int) or size < _LEAST_SIDE:
-        rule = f'it is "auto", "original" or a number of px, {_LEAST_SIDE} or more'
-        raise SettingsError.bad_value("image_size", size, rule)

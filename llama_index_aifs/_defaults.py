@@ -23,7 +23,7 @@ def defaults(card: ModelCard) -> dict[str, Any]:
         "context_window": card.context_window or _UNKNOWN_WINDOW,
         "is_chat_model": card.kind == "chat",
         "is_function_calling_model": card.tools is not False,
-        "temperature": None if _is_strict(card) else _TEMPERATURE,
+        "temperature": _TEMPERATURE if card.takes_temperature else None,
     }
 
 
@@ -46,9 +46,9 @@ def taken_by(card: ModelCard, own: ModelCard, settings: Mapping[str, Any]) -> di
     taken = dict(settings)
     if card.reasoning is False:
         taken["reasoning_effort"] = None
-    if _is_strict(card):
+    if not card.takes_temperature:
         taken |= {"temperature": None, "logprobs": None, "top_logprobs": None}
-    elif _is_strict(own) and taken["temperature"] is None:  # which was not the user's choice
+    elif not own.takes_temperature and taken["temperature"] is None:  # which was not the user's choice
         taken["temperature"] = _TEMPERATURE
     return taken
 
@@ -57,8 +57,3 @@ def check_tools(name: str, card: ModelCard, own: ModelCard) -> None:
     """Raises SettingsError where a call with tools names a model that calls none."""
     if card.name != own.name and card.tools is False:
         raise SettingsError.bad_value("model", name, "it calls no tools; name one that does, such as 'gpt-4.1'")
-
-
-def _is_strict(card: ModelCard) -> bool:
-    """Whether this is one of the reasoning models of OpenAI, which refuse what others take."""
-    return card.max_tokens_field != "max_tokens"

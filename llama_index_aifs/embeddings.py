@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr, SecretStr
 
-from aifs_vision import Limits, SettingsError, TextEmbedder, model_card
+from aifs_vision import Limits, TextEmbedder, model_card
 
 __all__ = ["AIFSEmbedding"]
 
@@ -85,10 +85,6 @@ class AIFSEmbedding(BaseEmbedding):
         """What asks the service, made anew where fields have been assigned since, and in pickles where it is needed."""
         settings = self._settings()
         if self._made is None or self._made[0] != settings:
-            card = model_card(self.model_name)
-            if card.known and card.kind != "embedding":
-                rule = f"its kind is {card.kind!r}, and it makes no vectors; the default makes some"
-                raise SettingsError.bad_value("model_name", self.model_name, rule)
             key = None if self._key is None else self._key.get_secret_value()
             self._made = settings, TextEmbedder(api_key=key, **settings)
         return self._made[1]

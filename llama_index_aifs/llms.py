@@ -259,7 +259,7 @@ class AIFS(Connected):
             check_tools(self._model_of(kwargs), card, self._card({}))
         # Several calls at a time are what hosts do anyway; the reasoning models refuse to be told either way.
         asked.pop("parallel_tool_calls", None)
-        if tools and not allow_parallel_tool_calls and card.max_tokens_field == "max_tokens":
+        if tools and not allow_parallel_tool_calls and card.takes_temperature:
             asked["parallel_tool_calls"] = False
         return asked
 

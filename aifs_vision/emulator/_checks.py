@@ -214,7 +214,7 @@ def _check_room(body: dict[str, Any], card: ModelCard) -> None:
                 f"Unsupported parameter: '{name}' is not supported with this model. "
                 "Use 'max_completion_tokens' instead.",
             )
-    if card.max_tokens_field != "max_tokens" and body.get("temperature") not in [None, 1]:
+    if not card.takes_temperature and body.get("temperature") not in [None, 1]:
         raise Refused(400, "Unsupported value: 'temperature' does not support other values than 1 with this model.")
 
 

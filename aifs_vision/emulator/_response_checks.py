@@ -84,7 +84,7 @@ def _check_numbers(body: dict[str, Any], card: ModelCard) -> None:
     if room is not None and (not isinstance(room, int) or room < _LEAST_ROOM):
         what = f"integer below minimum value. Expected a value >= {_LEAST_ROOM}, but got {room} instead."
         raise Refused(400, f"Invalid 'max_output_tokens': {what}")
-    if card.max_tokens_field != "max_tokens" and body.get("temperature") not in [None, 1]:
+    if not card.takes_temperature and body.get("temperature") not in [None, 1]:
         raise Refused(400, "Unsupported parameter: 'temperature' is not supported with this model.")
 
 

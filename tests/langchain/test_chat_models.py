@@ -88,6 +88,20 @@ def test_an_openai_key_alone_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_settings_that_cannot_be_show_at_once() -> None:
+    """Sizes and frames that no picture could be sent with, and models of another kind, are errors before a question."""
+    for option, value in (("image_size", 3), ("image_size", 7), ("frames", 0), ("frames", -1)):
+        with pytest.raises(SettingsError, match=f"{option}={value!r}"):
+            ChatAIFS(**{option: value})
+        with pytest.raises(SettingsError, match=f"{option}={value!r}"):
+            ChatAIFS().model_copy(update={option: value})
+    with pytest.raises(SettingsError, match="for embedding, not for chat"):
+        ChatAIFS(model="text-embedding-bge-m3")
+    with pytest.raises(SettingsError, match="for chat, not for embedding"):
+        AIFSEmbeddings(model="gpt-4.1")
+
+
+@pytest.mark.usefixtures("environment")
 def test_ten_event_loops_make_ten_requests(server: Emulator) -> None:
     """Ten `asyncio.run(chat.ainvoke(...))` are ten requests, and ten streams ten more."""
     chat = ChatAIFS()

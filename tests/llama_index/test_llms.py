@@ -174,6 +174,11 @@ def test_arguments_are_checked(server: Emulator) -> None:
     for size in sizes:
         with pytest.raises(SettingsError, match=f"image_size={size!r}.*original"):
             AIFS(image_size=size)
+    for frames in (0, True):
+        with pytest.raises(SettingsError, match=f"frames={frames!r}.*scenes"):
+            AIFS(frames=frames)
+    with pytest.raises(SettingsError, match="for embedding, not for chat"):
+        AIFS("text-embedding-bge-m3")
     assert [AIFS(image_size=size).image_size for size in ("auto", "original", 8)] == ["auto", "original", 8]
     with pytest.raises(TypeError, match="modle"):
         AIFSEmbedding(modle="x")
