@@ -53,6 +53,7 @@ from aifs_vision._errors import (
 
 if TYPE_CHECKING:
     from aifs_vision._attaching import ImageSize, check_image_options, prepare_images
+    from aifs_vision._base64 import bytes_of_base64
     from aifs_vision._cache import Cache, ReadingCache
     from aifs_vision._catalogue import Allowance, ImageRule, ModelCard, model_card
     from aifs_vision._clients import async_http_client, error_behind, http_client
@@ -157,6 +158,7 @@ __all__ = [
     "VisualHit",
     "arguments_are_whole",
     "async_http_client",
+    "bytes_of_base64",
     "check_image_options",
     "data_of",
     "error_behind",
@@ -177,6 +179,7 @@ __all__ = [
 # Where the other names live; loaded at their first use, so that `import aifs_vision` costs next to nothing.
 _HOMES = {
     "_attaching": "ImageSize check_image_options prepare_images",
+    "_base64": "bytes_of_base64",
     "_cache": "Cache ReadingCache",
     "_catalogue": "Allowance ImageRule ModelCard model_card",
     "_clients": "async_http_client error_behind http_client",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 import re
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Union
 from urllib.parse import unquote_to_bytes
 
+from aifs_vision._base64 import bytes_of_base64
 from aifs_vision._decoders import decoding
 from aifs_vision._errors import ImageAccessError, ImageFormatError, ImageNotFoundError
 from aifs_vision._formats import GIF
@@ -255,9 +254,9 @@ def bytes_of_data_uri(uri: str) -> bytes:
     head, _, body = uri.partition(",")
     try:
         if head.lower().endswith(";base64"):
-            return base64.b64decode(unquote_to_bytes(body), validate=True)
+            return bytes_of_base64(unquote_to_bytes(body))
         return unquote_to_bytes(body)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         remedy = f"its form is data:image/png;base64,...; this one has {error}"
         raise ImageFormatError(head[:_NAME_SHOWN], "a data URI that cannot be decoded", remedy=remedy) from error
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
+
+from aifs_vision import bytes_of_base64
 
 __all__ = ["UNKNOWN", "decoded", "label_of"]
 
@@ -29,16 +30,9 @@ def decoded(text: str) -> bytes:
     known = label_of(text) != UNKNOWN
     # Words are apart by spaces, and lines of base64 are not: prose is left alone.
     joined = "".join(text.split() if known else text.splitlines())
-    try:
-        return base64.b64decode(joined, validate=True)
-    except ValueError as error:
-        plain = joined.translate(_USUAL).rstrip("=")
-        if len(plain) < _NO_PATH and not known:
-            raise
-        try:
-            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-        except binascii.Error:
-            raise error from None  # it says where the text as it was given is wrong
+    if known or len(joined) >= _NO_PATH:
+        return bytes_of_base64(joined)
+    return base64.b64decode(joined, validate=True)
 
 
 def label_of(text: str) -> str:

@@ -9,6 +9,8 @@ from urllib.parse import unquote_to_bytes
 
 from llama_index.core.schema import ImageNode, MediaResource, Node
 
+from aifs_vision import bytes_of_base64
+
 if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
@@ -59,12 +61,9 @@ def decoded(held: str | bytes) -> bytes:
         if not head.lower().endswith(b";base64"):
             return coded
     try:
-        return base64.b64decode(coded, validate=True)
-    except ValueError:  # perhaps in lines, as some write it
-        try:
-            return base64.b64decode(b"".join(coded.split()), validate=True)
-        except ValueError:
-            return text
+        return bytes_of_base64(coded)
+    except ValueError:
+        return text
 
 
 def _is_data_uri(text: str | bytes) -> bool:

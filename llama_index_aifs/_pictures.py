@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import mimetypes
-from binascii import Error as NoBase64
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import ImageNode, Node, NodeWithScore
 from llama_index.core.utils import resolve_binary
 
-from aifs_vision import ImageFormatError, PreparedImage, prepare_images
+from aifs_vision import ImageFormatError, PreparedImage, bytes_of_base64, prepare_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -217,7 +216,7 @@ def _bytes_of(data: bytes | io.IOBase) -> bytes | str:
     if raw[:5].lower() == b"data:":  # it took the URI for the picture
         return raw.decode("ascii", "replace")
     if filetype.guess(raw) is None:
-        with suppress(NoBase64):
+        with suppress(ValueError):
             return base64.b64decode(b"".join(raw.split()), validate=True)  # base64 in lines, which it does not know
     return raw
 
@@ -268,7 +267,7 @@ def _bytes_in(uri: str) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma or not head.lower().startswith("data:"):
         raise ValueError(uri[:_SHOWN])
-    return base64.b64decode(body) if head.lower().endswith(";base64") else unquote_to_bytes(body)
+    return bytes_of_base64(body) if head.lower().endswith(";base64") else unquote_to_bytes(body)
 
 
 def _can_be_seen(block: DocumentBlock, found: bytes | Path | str) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import io
 import json
 import re
-from binascii import Error as NoBase64
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, Nod
 from llama_index.core.tools import ToolOutput
 from pydantic import BaseModel
 
+from aifs_vision import bytes_of_base64
 from llama_index_aifs._pictures import block_of
 
 if TYPE_CHECKING:
@@ -124,13 +123,10 @@ def _block_of_text(text: str) -> Block:
     if found is None:
         return TextBlock(text=text)
     try:
-        data = base64.b64decode(found[2].translate(_STANDARD))
-    except NoBase64:
+        data = bytes_of_base64(found[2])
+    except ValueError:
         return TextBlock(text=f"[data of {found[1] or 'unknown type'}, which are damaged]")
     return _block_of_bytes(data) or _unseen("data", data, found[1] or "unknown type")
-
-
-_STANDARD = str.maketrans("-_", "+/")  # base64 as it is written in addresses
 
 
 def _block_of_part(part: Mapping[Any, Any]) -> Block | None:
@@ -226,7 +222,7 @@ def _blocks_of_content(item: Any) -> Iterator[Block]:
 
 
 def _seen(data: str, name: str, item: Any) -> Iterator[Block]:
-    raw = base64.b64decode(data, validate=True)
+    raw = bytes_of_base64(data)
     label = getattr(item, "mimeType", None) or getattr(item, "mime_type", None) or "unknown type"
     yield _block_of_bytes(raw) or _unseen(name, raw, label)
 

@@ -230,6 +230,20 @@ BAD: dict[str, tuple[Any, type[ImageError], str]] = {
 }
 
 
+def test_data_uris_are_read_as_people_write_them(vision: Vision) -> None:
+    """Base64 in a data URI may be wrapped, unpadded, or in the alphabet for addresses."""
+    picture = saved(corners(61, 41), "BMP")
+    usual = base64.b64encode(picture).decode()
+    assert usual.endswith("=")
+    assert {"+", "/"} & set(usual)
+    for written in (
+        "\n".join(usual[at : at + 76] for at in range(0, len(usual), 76)),
+        usual.rstrip("="),
+        base64.urlsafe_b64encode(picture).decode(),
+    ):
+        assert vision.read(f"data:image/bmp;base64,{written}").source == vision.read(picture).source
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_clear_error(vision: Vision, server: Emulator, case: str) -> None:
     """A source that cannot be read is one short error of the tree that names it; nothing is sent."""

@@ -140,7 +140,7 @@ def test_headers_and_retries(way: Callable[..., AIFS], server: Emulator) -> None
     [
         ("temperature", 5, ValidationError),
         ("image_size", 3, SettingsError),
-        ("frames", [], ValidationError),
+        ("frames", [], SettingsError),
         ("timeout", -1, SettingsError),
         ("plan", "gratis", SettingsError),
         ("limits", 3, SettingsError),

@@ -101,7 +101,7 @@ def test_tools_are_told_as_the_catalogue_has_it(server: Emulator) -> None:
     """Function calling is on unless the catalogue says no; no tools send nothing; the history stays as it was."""
     assert not AIFS("o1-mini").metadata.is_function_calling_model
     assert AIFS("gemma-4-31B").metadata.is_function_calling_model
-    assert not AIFS("text-embedding-bge-m3").metadata.is_chat_model
+    assert AIFS("gemma-4-31B").metadata.is_chat_model
     llm, history = AIFS(), list(HELLO)
     llm.chat_with_tools([], user_msg="Look.", chat_history=history)
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & {*sent(server)}
