@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core import exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
-from langchain_core.runnables import RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
 from pydantic import RootModel
 from typing_extensions import is_typeddict
@@ -152,16 +151,13 @@ def structured(
     if in_words:
         words = _IN_WORDS.format(json.dumps(described["function"].get("parameters", {})))
         asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
-    parser: Runnable[Any, Any] = RunnableLambda(
-        _parser(answer_class(named), name, may_call=bool(tools)), name="StructuredOutput"
-    )
+    parse = _parser(answer_class(named), name, may_call=bool(tools))
+    if include_raw:
+        return asked | RunnableLambda(_beside_raw(parse), name="StructuredOutput")  # type: ignore[no-any-return]
+    parser: Runnable[Any, Any] = RunnableLambda(parse, name="StructuredOutput")
     if isinstance(schema, type):
         parser = parser.with_types(output_type=schema)
-    if not include_raw:
-        return asked | parser  # type: ignore[no-any-return]
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=asked) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+    return asked | parser  # type: ignore[no-any-return]
 
 
 # -- From answer to data -------------------------------------------------------------------------------------------
@@ -186,6 +182,18 @@ def _parser(kind: Any, name: str | None, *, may_call: bool) -> Callable[[BaseMes
             raise StructuredOutputError(f"The answer does not fit the schema: {error}", message) from error
 
     return parse
+
+
+def _beside_raw(parse: Callable[[BaseMessage], Any]) -> Callable[[BaseMessage], dict[str, Any]]:
+    """The same with its message, where an error is told and not raised: one dict, in streams too."""
+
+    def parsed(message: BaseMessage) -> dict[str, Any]:
+        try:
+            return {"raw": message, "parsed": parse(message), "parsing_error": None}
+        except StructuredOutputError as error:
+            return {"raw": message, "parsed": None, "parsing_error": error}
+
+    return parsed
 
 
 def _check_whole(message: AIMessage) -> None:

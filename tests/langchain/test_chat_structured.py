@@ -11,8 +11,9 @@ import pytest
 from langchain_core import exceptions
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from aifs_vision import AIFSError
@@ -178,18 +179,59 @@ def test_a_refusal_is_an_error_of_its_own(chat: ChatAIFS, script: Script) -> Non
 @pytest.mark.parametrize("method", METHODS)
 def test_raw_is_kept_beside_the_data(chat: ChatAIFS, script: Script, method: Any) -> None:
     """include_raw=True gives message and data, or message and error: nothing that was paid for is lost."""
-    asker = chat.with_structured_output(Receipt, method=method, include_raw=True)
-    good = asker.invoke("Read it.")
-    assert (good["parsed"], good["parsing_error"]) == (Receipt(shop="Dry Anchor", total=12.5), None)
-    assert isinstance(good["raw"], AIMessage)
+    wanted = Receipt(shop="Dry Anchor", total=12.5)
+    for way in every_way(chat, Receipt, method=method, include_raw=True):
+        good = way()
+        assert (good["parsed"], good["parsing_error"]) == (wanted, None)
+        assert isinstance(good["raw"], AIMessage)
     script.said = '{"shop": '
-    for bad in (asker.invoke("Read it."), asyncio.run(asker.ainvoke("Read it."))):
-        assert bad["parsed"] is None
-        assert isinstance(bad["parsing_error"], StructuredOutputError)
-        assert bad["raw"].usage_metadata
-        assert bad["raw"].response_metadata["cost_eur"]
-        if method != "function_calling":
-            assert bad["raw"].text == '{"shop": '
+    for way in every_way(chat, Receipt, method=method, include_raw=True):
+        assert_error_beside_answer(way(), None if method == "function_calling" else '{"shop": ')
+
+
+def assert_error_beside_answer(given: dict[str, Any], said: str | None) -> None:
+    """What include_raw=True gives has the error, and the answer with what it cost."""
+    assert given["parsed"] is None
+    assert isinstance(given["parsing_error"], StructuredOutputError)
+    assert given["raw"].usage_metadata
+    assert given["raw"].response_metadata["cost_eur"]
+    assert said is None or given["raw"].text == said
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_events_tell_raw_and_error_too(chat: ChatAIFS, script: Script, method: Any) -> None:
+    """The events of a chain end with what include_raw=True gives, also where the answer does not fit."""
+    chain = ChatPromptTemplate.from_messages([("human", "{what}")]) | chat.with_structured_output(
+        Receipt, method=method, include_raw=True
+    )
+
+    async def told() -> list[Any]:
+        return [event async for event in chain.astream_events({"what": "Read it."}, version="v2")]
+
+    script.said = '{"shop": '
+    last = asyncio.run(told())[-1]
+    assert last["event"] == "on_chain_end"
+    assert_error_beside_answer(last["data"]["output"], None)
+
+
+def test_an_error_of_the_class_itself_is_beside_the_answer_too(chat: ChatAIFS) -> None:
+    """What a validator raises that is no ValueError loses no answer either."""
+
+    class Odd(BaseModel):
+        """Its validator has a fault."""
+
+        shop: str
+
+        @field_validator("shop")
+        @classmethod
+        def _known(cls, shop: str) -> str:
+            known: dict[str, str] = {}
+            return known[shop]
+
+    for way in every_way(chat, Odd, include_raw=True):
+        given = way()
+        assert isinstance(given["parsing_error"], StructuredOutputError)
+        assert (given["parsed"], given["raw"].text) == (None, TEXT)
 
 
 @pytest.mark.parametrize(
