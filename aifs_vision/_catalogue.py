@@ -1,8 +1,9 @@
 """What each model takes, sees, costs and is limited to: `ModelCard`, read from `catalogue.json`.
 
 The file is data with its date and source. Prices, regions, context windows and limits come from the service's
-price list; what the list does not say (which models see, by which rule a picture becomes tokens, widths of
-embeddings) is kept in the same file by hand. A new price list is merged with
+price list; what the list does not say (which models see, by which rule a picture becomes tokens, how long a prompt
+may be where that is less than the window, widths of embeddings) is kept in the same file by hand. A new price list is
+merged with
 
     python -m aifs_vision._catalogue PRICE-LIST.json
 """
@@ -70,6 +71,7 @@ class ModelCard:
         region: where it runs, for example "otc-germany"; None when that is not known.
         residency: "germany", "eu" or None: the strictest residency the region keeps.
         context_window: tokens of prompt and answer together; None when not known.
+        max_input_tokens: tokens of one prompt at most; None where the window alone bounds it.
         max_output_tokens: tokens of one answer at most; None when not known.
         input_eur, output_eur: EUR for a million tokens; None when not known.
         allowances: what each plan ("essential", ...) allows a minute.
@@ -89,6 +91,7 @@ class ModelCard:
     region: str | None
     residency: str | None
     context_window: int | None
+    max_input_tokens: int | None
     max_output_tokens: int | None
     input_eur: float | None
     output_eur: float | None
@@ -133,7 +136,8 @@ def model_card(name: str) -> ModelCard:
     """The card of a model, by its full name or the short one of the guides ("gpt-4.1").
 
     A model the catalogue does not have gets a card of careful defaults (`known=False`): no region, no price,
-    no limits, and the image rule of the family its name speaks of, or else of the default model.
+    no limits, and the image rule and the field for the answer's room of the family its name speaks of, or else
+    the default model's rule and the usual field.
     """
     cards = catalogue()
     return cards.get(name) or cards.get(_full_names().get(name.lower(), "")) or _unknown(name)
@@ -183,6 +187,7 @@ def _card(name: str, entry: dict[str, Any], rules: Mapping[str, ImageRule]) -> M
         region=entry["region"],
         residency=region_residency(entry["region"]),
         context_window=entry["context_window"],
+        max_input_tokens=entry.get("max_input_tokens"),
         max_output_tokens=entry.get("max_output_tokens"),
         input_eur=entry["input_eur"],
         output_eur=entry["output_eur"],
@@ -202,8 +207,8 @@ def _card(name: str, entry: dict[str, Any], rules: Mapping[str, ImageRule]) -> M
 @lru_cache(maxsize=64)
 def _unknown(name: str) -> ModelCard:
     default = catalogue()[_load()["default_model"]]
-    own_name = name.lower().rpartition("/")[2]
-    rule = next((rule for start, rule in _load()["rules_by_name"] if own_name.startswith(start)), None)
+    rule = _by_name(name, "rules_by_name")
+    fields = _by_name(name, "fields_by_name") or {}
     return ModelCard(
         name=name,
         display_name=name,
@@ -211,6 +216,7 @@ def _unknown(name: str) -> ModelCard:
         region=None,
         residency=None,
         context_window=None,
+        max_input_tokens=None,
         max_output_tokens=None,
         input_eur=None,
         output_eur=None,
@@ -218,13 +224,19 @@ def _unknown(name: str) -> ModelCard:
         takes_images=True,
         image_rule=_rules()[rule] if rule else default.image_rule,
         dimensions=None,
-        max_tokens_field="max_tokens",
+        max_tokens_field=fields.get("max_tokens_field", "max_tokens"),
         tools=None,
         schema=None,
-        reasoning=None,
+        reasoning=fields.get("reasoning"),
         aliases=(),
         known=False,
     )
+
+
+def _by_name(name: str, table: str) -> Any:
+    """What a table of the catalogue has for the first family that a model's name begins with; None for others."""
+    own_name = name.lower().rpartition("/")[2]
+    return next((found for start, found in _load()[table] if own_name.startswith(start)), None)
 
 
 # -- A new price list --------------------------------------------------------------------------------------

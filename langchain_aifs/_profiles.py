@@ -28,7 +28,7 @@ def profile_of(card: ModelCard) -> CataloguedProfile | None:
     documents, videos = sees and find_spec("pypdfium2") is not None, sees and find_spec("av") is not None
     said: dict[str, Any] = {
         "name": card.display_name,
-        "max_input_tokens": card.context_window,
+        "max_input_tokens": card.max_input_tokens or card.context_window,
         "max_output_tokens": card.max_output_tokens,
         "text_inputs": True,
         "image_inputs": sees,

@@ -20,7 +20,8 @@ _TEMPERATURE = 0.1  # LlamaIndex's own
 def defaults(card: ModelCard) -> dict[str, Any]:
     """What the catalogue says of a model, under the names that LlamaIndex has for it, and the usual temperature."""
     return {
-        "context_window": card.context_window or _UNKNOWN_WINDOW,
+        # LlamaIndex packs its prompts as full as that; less room for them counts.
+        "context_window": card.max_input_tokens or card.context_window or _UNKNOWN_WINDOW,
         "is_chat_model": True,
         "is_function_calling_model": card.tools is not False,
         "temperature": _TEMPERATURE if card.takes_temperature else None,

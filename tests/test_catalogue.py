@@ -93,6 +93,38 @@ def test_unknown_models_are_taken_for_their_family() -> None:
     assert [rule.family for rule in families.values() if rule] == ["qwen2.5-vl", "gemma-3", "gpt-4o", "qwen3-vl"]
 
 
+@pytest.mark.parametrize("name", ["gpt-5.4", "GPT-5-2025-08-07", "azure/gpt-5.3-codex", "o3-pro", "o1-pro", "o4-large"])
+def test_newer_models_of_a_family_are_asked_as_it_is(name: str) -> None:
+    """What OpenAI's reasoning models take, and that they think, holds for those that are not listed yet, too."""
+    card = model_card(name)
+    assert not card.known
+    assert (card.max_tokens_field, card.takes_temperature, card.reasoning) == ("max_completion_tokens", False, True)
+
+
+@pytest.mark.parametrize("name", ["gpt-4.5", "nobody", "olmo-3", "gpt-oss-20b", "", "qwen3-o1"])
+def test_other_models_are_asked_as_most(name: str) -> None:
+    """Names that only look a little like those of such a family are not taken for it."""
+    card = model_card(name)
+    assert (card.max_tokens_field, card.takes_temperature, card.reasoning) == ("max_tokens", True, None)
+
+
+def test_a_prompt_may_be_bounded_by_itself() -> None:
+    """A prompt of the gpt-5 family is shorter than the window by the whole answer; of others the window bounds it."""
+    for name in ("gpt-5", "gpt-5.2", "gpt-5-mini", "gpt-5-nano", "gpt-5-codex"):
+        card = model_card(name)
+        assert (card.context_window, card.max_output_tokens, card.max_input_tokens) == (400_000, 128_000, 272_000)
+    assert model_card("gpt-4.1").max_input_tokens is None
+    assert model_card("gpt-5.9").max_input_tokens is None
+    assert "272,000" in DATA["input_limits_source"]
+
+
+@pytest.mark.parametrize("name", sorted(DATA["models"]))
+def test_bounds_of_prompts_lie_within_the_window(name: str) -> None:
+    """A bound that is kept by hand is less than the window, also when a new price list has brought another one."""
+    card = model_card(name)
+    assert card.max_input_tokens is None or card.max_input_tokens < (card.context_window or 0)
+
+
 def test_a_new_price_list_is_merged(tmp_path: Path) -> None:
     """The script takes what a price list says, keeps what was added by hand, and drops models that have gone."""
     listed = {
@@ -100,6 +132,7 @@ def test_a_new_price_list_is_merged(tmp_path: Path) -> None:
         "source": "the next price list",
         "models": {
             "gpt-4.1-2025-04-14": entry("azure-sweden-central", 1.5, "1M"),
+            "gpt-5": entry("azure-sweden-central", 1.5, "400K"),
             "brand-new": entry("otc-germany", 0.1, "64K"),
         },
     }
@@ -111,7 +144,8 @@ def test_a_new_price_list_is_merged(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "aifs_vision._catalogue", "list.json"]
     subprocess.run(command, cwd=tmp_path, check=True, env={"PYTHONPATH": str(tmp_path)})
     merged = json.loads((package / "catalogue.json").read_text(encoding="utf-8"))
-    assert sorted(merged["models"]) == ["brand-new", "gpt-4.1-2025-04-14"]
+    assert sorted(merged["models"]) == ["brand-new", "gpt-4.1-2025-04-14", "gpt-5"]
+    assert merged["models"]["gpt-5"]["max_input_tokens"] == 272_000
     known = merged["models"]["gpt-4.1-2025-04-14"]
     assert (known["input_eur"], known["image_rule"], known["supports"]["tools"]) == (1.5, "gpt-4o", True)
     new = merged["models"]["brand-new"]

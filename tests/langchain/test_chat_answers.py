@@ -213,6 +213,15 @@ def test_a_temperature_goes_to_models_that_take_one(server: Emulator) -> None:
     assert [request.body.get("temperature") for request in server.requests] == [0.2, None, None]
 
 
+@pytest.mark.parametrize("model", ["gpt-5.4", "gpt-5-2025-08-07", "o3-pro"])
+def test_models_newer_than_the_catalogue_are_asked_as_their_family(server: Emulator, model: str) -> None:
+    """A name of OpenAI's reasoning models that is not listed yet gets its room and temperature as these do."""
+    with pytest.raises(Exception, match="does not exist"):  # in the emulator
+        ChatAIFS(model=model, max_tokens=9, temperature=0.2).invoke("Hello")
+    body = server.requests[-1].body
+    assert (body["max_completion_tokens"], body.keys() & {"max_tokens", "temperature"}) == (9, set())
+
+
 def test_options_of_a_call_are_sent(server: Emulator) -> None:
     """Headers, further fields and parameters of one call, or of all, arrive; the key stays the service's."""
     chat = ChatAIFS(default_headers={"X-Team": "a", "Authorization": "Bearer no"}, default_query={"team": "b"})

@@ -218,6 +218,7 @@ def test_profiles_are_the_catalogues() -> None:
     known = ChatAIFS(model="gpt-4.1").profile or {}
     assert known["max_input_tokens"] == 1_000_000
     assert known["max_output_tokens"] == 32_768
+    assert (ChatAIFS(model="gpt-5").profile or {})["max_input_tokens"] == 272_000  # and not the window
     assert known["structured_output"] is known["tool_calling"] is known["image_inputs"] is True
     assert known["image_tool_message"] is known["pdf_inputs"] is True
     assert known["audio_inputs"] is False

@@ -68,6 +68,13 @@ def test_names_that_only_openai_knows_are_names(server: Emulator, model: str) ->
     assert sent(server) == {"model": model, "temperature": 0.3, "stream": False}
 
 
+def test_models_newer_than_the_catalogue_are_asked_as_their_family(server: Emulator) -> None:
+    """A name of OpenAI's reasoning models that is not listed yet gets room and temperature as these do."""
+    with pytest.raises(Exception, match="does not exist"):  # in the emulator
+        AIFS("gpt-5.4", max_tokens=9).chat(HELLO)
+    assert sent(server) == {"model": "gpt-5.4", "max_completion_tokens": 9, "stream": False}
+
+
 def test_a_temperature_that_was_asked_for_is_sent(server: Emulator) -> None:
     """What is set is sent, 0 included, also to models that refuse it, which say so; None is not sent."""
     AIFS(temperature=0.0).chat(HELLO)
