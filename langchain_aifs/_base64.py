@@ -6,7 +6,7 @@ import base64
 
 from aifs_vision import bytes_of_base64
 
-__all__ = ["UNKNOWN", "decoded", "label_of"]
+__all__ = ["UNKNOWN", "decoded", "label_of", "of_bytes"]
 
 # What the base64 of common formats begins with: a label for traces, corrected from the bytes when it is sent.
 _BEGINNINGS = {
@@ -33,6 +33,23 @@ def decoded(text: str) -> bytes:
     if known or len(joined) >= _NO_PATH:
         return bytes_of_base64(joined)
     return base64.b64decode(joined, validate=True)
+
+
+def of_bytes(data: bytes) -> bytes:
+    """The file in bytes that are to be looked at, which some give as its base64; other bytes as they are.
+
+    Short ones that begin like no file are a text, though they may have only base64's signs, as "Anna" has.
+    """
+    if not data.isascii():
+        return data
+    text = data.decode("ascii")
+    known = label_of(text) != UNKNOWN
+    try:
+        if known:
+            return decoded(text)
+        return base64.b64decode(text, validate=True) if len(text) >= _NO_PATH else data
+    except ValueError:
+        return data
 
 
 def label_of(text: str) -> str:

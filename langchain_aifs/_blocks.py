@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aifs_vision import ImageFormatError
-from langchain_aifs._base64 import UNKNOWN, decoded, label_of
+from langchain_aifs._base64 import UNKNOWN, decoded, label_of, of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from PIL import Image
 
-__all__ = ["Attached", "holds_no_json", "is_picture", "portable", "read_block"]
+__all__ = ["KINDS", "LOOKED_AT", "Attached", "holds_no_json", "is_picture", "portable", "read_block"]
 
 _BYTES = ("base64", "data", "bytes", "file_data", "image", "video")
 _ADDRESSES = ("url", "image_url", "video_url", "file_url", "file_uri", "fileUri")
 _REFERENCES = ("file_id", "fileId")
 _PATHS = ("path", "file_path", "filepath")
-_WRAPPED = ("file", "input_audio")  # OpenAI's blocks that hold their data one level down
+# Anthropic's, Google's and OpenAI's blocks hold their data one level down.
+_WRAPPED = ("source", "inline_data", "inlineData", "file_data", "fileData", "file", "input_audio")
+_WRITTEN = ("text/", "application/json", "application/xml")  # documents that are texts
 _USE_BLOCK = "use langchain_aifs.image_block(...), which takes paths, bytes and PIL images"
 _SHOWN = 80  # characters of what cannot be read
 _PATH_LENGTH = 1024  # characters; what is longer is no path
@@ -70,7 +72,7 @@ def read_block(block: Any, place: str) -> Attached | dict[str, Any]:
 
 def is_picture(block: Any) -> bool:
     """Whether a block may hold something to look at; cheap, and right about texts."""
-    return not isinstance(block, str) and _kind(block) in _LOOKED_AT
+    return not isinstance(block, str) and _kind(block) in LOOKED_AT
 
 
 def _kind(block: Mapping[str, Any]) -> str:
@@ -112,7 +114,7 @@ def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
 def _document(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     """A PDF, picture, video or text by its label; addresses of documents and videos are not fetched by anybody."""
     label = _label(block)
-    if label.startswith("text/") or block.get("source_type") == "text":
+    if label.startswith(_WRITTEN) or label.endswith("+json") or block.get("source_type") == "text":
         return _text(_plain(block), place)
     if label.startswith("audio/"):
         return _sound({**block, "type": "audio", "mime_type": label}, place)
@@ -150,6 +152,9 @@ _READERS: dict[str, _Reader] = {
     "document": _document,
     "media": _document,
     "inline_data": _document,
+    "inlineData": _document,
+    "file_data": _document,
+    "fileData": _document,
     "video": _document,
     "video_url": _document,
     "input_video": _document,
@@ -157,7 +162,8 @@ _READERS: dict[str, _Reader] = {
     "input_audio": _sound,
 }
 _TEXTS = frozenset({"text", "input_text", "json"})
-_LOOKED_AT = frozenset(_READERS) - _TEXTS
+KINDS = frozenset(_READERS)
+LOOKED_AT = KINDS - _TEXTS
 
 
 def _plain(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,12 +186,12 @@ def _detail(block: Mapping[str, Any]) -> str | None:
 
 
 def _label(block: Mapping[str, Any]) -> str:
-    """The MIME type that a block says it has; "" where it does not."""
-    for holder in [block, *(block.get(key) for key in ("source", "file", "inline_data"))]:
+    """The MIME type that a block says it has, in lower case and without parameters; "" where it does not."""
+    for holder in [block, *map(block.get, _WRAPPED)]:
         if isinstance(holder, dict):
             for key in ("mime_type", "media_type", "mimeType"):
                 if isinstance(holder.get(key), str):
-                    return str(holder[key])
+                    return str(holder[key]).partition(";")[0].strip().lower()
     return ""
 
 
@@ -197,12 +203,12 @@ def _source(block: Mapping[str, Any], place: str) -> bytes | str | Image.Image:
     if found is None:
         keys = ", ".join(map(repr, block))
         raise _unreadable(place, f"a block without data (it has {keys})", _USE_BLOCK)
-    return found
+    return of_bytes(found) if isinstance(found, bytes) else found
 
 
 def _found(block: Mapping[str, Any], place: str) -> Any:
     """Bytes, a data URI, an http(s) URL or a PIL image: whatever stands under one of the keys; or None."""
-    for key in ("source", "inline_data", *_WRAPPED):
+    for key in _WRAPPED:
         if isinstance(block.get(key), dict):
             block = {**block, **block[key]}
     for key in _BYTES:
@@ -226,7 +232,7 @@ def _decoded(value: Any, place: str) -> Any:
     if isinstance(value, dict):
         return _found(value, place)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _of_bytes(bytes(value))
+        return bytes(value)
     if isinstance(value, str):
         text = value.strip()
         if text[:5].lower() == "data:":
@@ -242,18 +248,9 @@ def _decoded(value: Any, place: str) -> Any:
             raise _unreadable(place, what, "encode the whole file again") from error
     if isinstance(value, os.PathLike):
         raise _path(value, place)
+    if isinstance(value, (int, float, list, tuple)):
+        raise _unreadable(place, f"data that is of the type {type(value).__name__!r}", _USE_BLOCK)
     return value
-
-
-def _of_bytes(data: bytes) -> bytes:
-    """The file itself; some give its base64 as bytes."""
-    if data.isascii():
-        try:
-            text = data.decode("ascii")
-            return base64.b64decode(text, validate=True) if label_of(text) == UNKNOWN else decoded(text)
-        except ValueError:
-            return data
-    return data
 
 
 def _of_data_uri(text: str) -> bytes | str:

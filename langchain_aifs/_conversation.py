@@ -15,6 +15,7 @@ from langchain_core.tools import InjectedToolArg
 
 from aifs_vision import ImageError, ImageFormatError
 from langchain_aifs._blocks import Attached, is_picture, read_block
+from langchain_aifs._results import blocks_of
 from langchain_aifs.messages import image_block
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def shown_in(messages: Sequence[BaseMessage]) -> Iterator[Shown]:
     number = 0
     for index, message in enumerate(messages):
         gone = dict(_taken_out(message))
-        for place, block in enumerate(message.content if isinstance(message.content, list) else ()):
+        for place, block in enumerate(blocks_of(message)):
             if isinstance(block, dict) and is_picture(block):
                 number += 1
                 yield Shown(number=number, message=index, block=place, content=block)
@@ -94,10 +95,10 @@ def without_pictures(message: BaseMessage, texts: Mapping[int, tuple[int, str]])
     """A copy of a message with texts in the place of pictures, whose numbers it keeps.
 
     Args:
-        message: one whose content is a list.
+        message: one with content blocks.
         texts: by the place of the block: the picture's number, and what stands there instead.
     """
-    content: list[Any] = list(message.content)
+    content: list[Any] = list(blocks_of(message))
     for place, (_, text) in texts.items():
         content[place] = {"type": "text", "text": text}
     gone = [*_taken_out(message), *((place, number) for place, (number, _) in texts.items())]

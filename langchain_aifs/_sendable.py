@@ -22,14 +22,17 @@ from langchain_core.messages import (
 from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, model_card, prepare_images
 from langchain_aifs._base64 import label_of
 from langchain_aifs._blocks import Attached, holds_no_json, is_picture, portable, read_block
+from langchain_aifs._results import blocks_of, may_be_blocks
 from langchain_aifs.messages import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aifs_vision import Frames, ImageSize
 
-__all__ = ["Eyes", "attached_in", "has_pictures", "is_heavy", "portable_messages", "sendable"]
+    _Show = Callable[[Attached], list[dict[str, Any]]]
+
+__all__ = ["Eyes", "arranged", "has_pictures", "is_heavy", "portable_messages", "sendable"]
 
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
 _OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
@@ -58,29 +61,23 @@ class Eyes:
                 raise
         return self._prepared((found.place, found.source))  # fails once more, under the name of its place
 
+    def parts(self, found: Attached) -> list[dict[str, Any]]:
+        """The picture, or the pages or frames, as parts of a request; raises what `see` does."""
+        detail = {} if found.detail is None else {"detail": found.detail}
+        return [{"type": "image_url", "image_url": {"url": image.image_url, **detail}} for image in self.see(found)]
+
     def _prepared(self, source: Any) -> list[PreparedImage]:
         return prepare_images(source, self.card, size=self.size, frames=self.frames, image_limits=self.limits)
 
 
 def has_pictures(messages: Sequence[BaseMessage]) -> bool:
     """Whether anything in the messages has to be looked at, which takes time."""
-    return any(is_picture(block) for message in messages for block in _blocks(message))
+    return any(may_be_blocks(message) or any(map(is_picture, _blocks(message))) for message in messages)
 
 
 def is_heavy(messages: Sequence[BaseMessage]) -> bool:
     """Whether anything in the messages, such as a PIL image, takes time to become what traces and caches can hold."""
     return any(holds_no_json(block) for message in messages for block in _blocks(message))
-
-
-def attached_in(messages: Sequence[BaseMessage]) -> Iterator[Attached | dict[str, Any]]:
-    """All content blocks: what is to be looked at, and the others as they are sent.
-
-    Raises:
-        ImageFormatError: a block whose picture cannot be had.
-    """
-    for index, message in enumerate(messages):
-        for number, block in enumerate(_blocks(message)):
-            yield read_block(block, _place(index, number))
 
 
 def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
@@ -89,13 +86,25 @@ def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
     Raises:
         ImageError: a picture cannot be had or read.
         SettingsError: there is a picture, and the model takes none.
+        ValueError: a block of a model in a message of another.
     """
-    if all(isinstance(message.content, str) for message in messages):
+    return arranged(messages, eyes.parts)
+
+
+def arranged(messages: Sequence[BaseMessage], show: _Show) -> list[BaseMessage]:
+    """The messages as `sendable` has them, with whatever parts `show` makes of what is to be looked at.
+
+    Raises:
+        ImageFormatError: a block whose picture cannot be had.
+        ValueError: a block of a model in a message of another.
+    """
+    held = [blocks_of(message) for message in messages]
+    if not any(held):
         return list(messages)
     moved = _Moved()
     sent: list[BaseMessage] = []
-    for index, message in enumerate(messages):
-        parts = list(_parts(message, index, eyes))
+    for index, (message, blocks) in enumerate(zip(messages, held, strict=True)):
+        parts = list(_parts(message, blocks, index, show))
         if moved.parts and _ends_a_turn(message):
             if _is_of_user(message):
                 parts = [*moved.taken(), *(parts or _texts(message.content))]
@@ -163,19 +172,13 @@ def _place(message: int, block: int) -> str:
     return f"messages[{message}].content[{block}]"
 
 
-def _parts(message: BaseMessage, index: int, eyes: Eyes) -> Iterator[dict[str, Any] | _Seen]:
-    for number, block in enumerate(_blocks(message)):
+def _parts(message: BaseMessage, blocks: Sequence[Any], index: int, show: _Show) -> Iterator[dict[str, Any] | _Seen]:
+    for number, block in enumerate(blocks):
         found = read_block(block, _place(index, number))
         if isinstance(found, dict) and found.get("type") in _OF_MODELS and not isinstance(message, AIMessage):
             what = f"a {found['type']!r} block is what a model says, and cannot be sent in a message of another"
             raise ValueError(f"{_place(index, number)}: {what}. Put it into an AIMessage, or leave it out.")
-        if isinstance(found, Attached):
-            detail = {} if found.detail is None else {"detail": found.detail}
-            yield _Seen(
-                [{"type": "image_url", "image_url": {"url": image.image_url, **detail}} for image in eyes.see(found)]
-            )
-        else:
-            yield found
+        yield _Seen(show(found)) if isinstance(found, Attached) else found
 
 
 def _texts(content: Any) -> list[dict[str, Any]]:

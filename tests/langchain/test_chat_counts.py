@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image, ImageDraw, ImageFont
 
 from langchain_aifs import ChatAIFS
@@ -102,3 +103,95 @@ def test_pictures_of_low_detail_are_counted_as_the_service_does(server: Emulator
         assert counts[-1] == pytest.approx(used["input_tokens"], rel=0.02, abs=12)
     assert counts[0] < 85 + 20 < counts[1]
     assert len(server.requests) == 2
+
+
+ARGUMENTS = {"text": "lorem ipsum dolor " * 200}
+CALL = {"name": "write", "args": ARGUMENTS, "id": "1"}
+CALLS: dict[str, AIMessage] = {
+    "v1": AIMessage([{"type": "text", "text": "A"}, {"type": "tool_call", **CALL}], tool_calls=[CALL]),
+    "Anthropic": AIMessage(
+        [{"type": "text", "text": "A"}, {"type": "tool_use", "name": "write", "input": ARGUMENTS, "id": "1"}],
+        tool_calls=[CALL],
+    ),
+    "OpenAI's": AIMessage(
+        "A",
+        additional_kwargs={
+            "tool_calls": [
+                {"type": "function", "id": "1", "function": {"name": "write", "arguments": json.dumps(ARGUMENTS)}}
+            ]
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("form", CALLS)
+def test_a_call_counts_once(form: str) -> None:
+    """A call counts as often as it is sent: once, whether or not the content has a block for it as well."""
+    plain = [HumanMessage("q"), AIMessage("A", tool_calls=[CALL]), ToolMessage("r", tool_call_id="1")]
+    counted = ChatAIFS().get_num_tokens_from_messages([plain[0], CALLS[form], plain[2]])
+    assert counted == ChatAIFS().get_num_tokens_from_messages(plain)
+    assert counted > len(ARGUMENTS["text"]) / 4
+
+
+LONG = "lorem ipsum dolor " * 200
+PHOTO = {"type": "image", "base64": base64.b64encode(saved(corners(320, 200))).decode(), "mime_type": "image/png"}
+PHOTO_CALLS = [{"name": "take_a_picture", "args": {}, "id": f"call_{number:032d}"} for number in range(8)]
+TALKS: dict[str, list[AnyMessage]] = {
+    "thoughts": [
+        HumanMessage("q"),
+        AIMessage([{"type": "reasoning", "reasoning": LONG}, {"type": "text", "text": "A"}]),
+        HumanMessage("w"),
+    ],
+    "Anthropic's thoughts": [
+        HumanMessage("q"),
+        AIMessage([{"type": "thinking", "thinking": LONG, "signature": LONG}, {"type": "text", "text": "A"}]),
+        HumanMessage("w"),
+    ],
+    "thoughts beside the content": [
+        HumanMessage("q"),
+        AIMessage("A", additional_kwargs={"reasoning_content": LONG}),
+        HumanMessage("w"),
+    ],
+    "pictures of eight tools": [
+        HumanMessage("q"),
+        AIMessage("", tool_calls=PHOTO_CALLS),
+        *(ToolMessage([PHOTO], tool_call_id=str(call["id"]), name=str(call["name"])) for call in PHOTO_CALLS),
+    ],
+    "pictures of system and answers": [
+        SystemMessage([PHOTO, PHOTO]),
+        HumanMessage("q"),
+        AIMessage(["Here it is:", PHOTO]),
+        HumanMessage("And?"),
+    ],
+    "a PDF of a tool": [
+        HumanMessage("q"),
+        AIMessage("", tool_calls=PHOTO_CALLS[:1]),
+        ToolMessage(
+            [{"type": "file", "base64": pdf(*["0 0 9 9 re f"] * 3), "mime_type": "application/pdf"}],
+            tool_call_id=str(PHOTO_CALLS[0]["id"]),
+        ),
+    ],
+    "texts of many kinds": [
+        HumanMessage(["one", {"type": "text", "text": "two", "id": "lc_1", "annotations": []}, {"type": "json"}]),
+        AIMessage([{"type": "text", "text": ""}, {"type": "text", "text": "three"}]),
+        HumanMessage([{"type": "text-plain", "base64": b"four", "mime_type": "text/plain"}]),
+    ],
+}
+
+
+@pytest.mark.parametrize("talk", TALKS)
+def test_counts_are_those_of_what_is_sent_whatever_is_given(talk: str) -> None:
+    """Thoughts that are not sent do not count; the words that say where a picture has moved do."""
+    chat = ChatAIFS()
+    used = chat.invoke(TALKS[talk]).usage_metadata
+    assert used is not None
+    assert chat.get_num_tokens_from_messages(TALKS[talk]) == pytest.approx(used["input_tokens"], rel=0.05, abs=12)
+
+
+def test_what_cannot_be_sent_cannot_be_counted(server: Emulator) -> None:
+    """A model's block in a message of somebody else is the same error for both."""
+    message = [HumanMessage([{"type": "thinking", "thinking": "Hm"}])]
+    for ask in (ChatAIFS().invoke, ChatAIFS().get_num_tokens_from_messages):
+        with pytest.raises(ValueError, match=r"messages\[0\]\.content\[0\]: a 'thinking' block"):
+            ask(message)
+    assert not server.requests

@@ -1,0 +1,165 @@
+"""What tools return and LangChain makes a text of: pictures in it are looked at, all other texts stay as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+
+from aifs_vision import ImageBrokenError
+from langchain_aifs import ChatAIFS, image_block
+from langchain_aifs.middleware import ImageBudgetMiddleware
+from tests.media import clip, pdf
+from tests.pictures import corner_names, corners, opened, saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aifs_vision.emulator import Emulator
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+PICTURE = corners()
+PNG = saved(PICTURE)
+B64 = base64.b64encode(PNG).decode()
+VIDEO = base64.b64encode(clip([PICTURE])).decode()
+PDF = base64.b64encode(pdf("0 0 9 9 re f", "0 0 9 9 re f")).decode()
+IMAGE = {"type": "image", "base64": B64, "mime_type": "image/png"}
+NOTE = {"type": "text-plain", "text": "a note", "mime_type": "text/plain"}
+
+# By what a tool returns: how many pictures are sent for it (a video has two frames here), and which texts beside them.
+RETURNED: dict[str, tuple[Any, int, list[str]]] = {
+    "a note and a picture": ([NOTE, IMAGE], 1, ["a note"]),
+    "a picture of image_block": ([NOTE, image_block(PICTURE)], 1, ["a note"]),
+    "a video": ([{"type": "video", "base64": VIDEO, "mime_type": "video/mp4"}], 2, []),
+    "Google's media": ([{"type": "media", "data": VIDEO, "mime_type": "video/mp4"}], 2, []),
+    "a text, then a video": (["Look:", {"type": "video", "base64": VIDEO, "mime_type": "video/mp4"}], 2, ["Look:"]),
+    "a PDF beside a note": ([NOTE, {"type": "file", "base64": PDF, "mime_type": "application/pdf"}], 2, ["a note"]),
+    "Google's own": ([{"text": "Look:"}, {"inlineData": {"mimeType": "image/png", "data": B64}}], 1, ["Look:"]),
+    "a block in no list": (IMAGE, 1, []),
+    "a picture beside data": ([IMAGE, {"name": "Ä", "size": 5}], 1, ['{"name": "Ä", "size": 5}']),
+}
+
+
+def returned(value: Any) -> ToolMessage:
+    """The message that LangChain makes of what a tool returns; a text, in all of these cases."""
+
+    @tool
+    def camera() -> Any:
+        """Takes a picture."""
+        return value
+
+    message = camera.invoke({"name": "camera", "args": {}, "id": "1", "type": "tool_call"})
+    assert isinstance(message, ToolMessage)
+    assert isinstance(message.content, str)
+    return message
+
+
+def talk(result: ToolMessage) -> list[AnyMessage]:
+    """A question, the call of a tool, and its result."""
+    return [HumanMessage("look"), AIMessage("", tool_calls=[{"name": "camera", "args": {}, "id": "1"}]), result]
+
+
+@pytest.mark.parametrize("case", RETURNED)
+def test_pictures_in_texts_of_tools_are_seen(server: Emulator, case: str) -> None:
+    """Blocks that LangChain has made a text of are sent as those blocks, pictures by the user; in every way to ask."""
+    value, count, texts = RETURNED[case]
+    messages, chat = talk(returned(value)), ChatAIFS(frames=2)
+    chat.invoke(messages)
+    list(chat.stream(messages))
+    asyncio.run(chat.ainvoke(messages))
+    assert len(server.requests) == 3
+    for request in server.requests:
+        *_, result, shown = request.body["messages"]
+        assert [result["role"], shown["role"]] == ["tool", "user"]
+        assert [
+            part["text"] for part in result["content"] if "in the next message of the user" not in part["text"]
+        ] == texts
+        assert len(request.images) == count
+        assert B64 not in str(result)
+    if value is IMAGE:
+        assert corner_names(opened(server.requests[0].images[0][1])) == corner_names(PICTURE)
+
+
+def test_they_are_counted_as_they_are_sent(server: Emulator) -> None:
+    """The count of such a result is that of its pictures, and not of its base64."""
+    chat, messages = ChatAIFS(frames=2), talk(returned(RETURNED["a video"][0]))
+    counted = chat.get_num_tokens_from_messages(messages)
+    used = chat.invoke(messages).usage_metadata
+    assert used is not None
+    assert counted == pytest.approx(used["input_tokens"], rel=0.05, abs=12)
+    assert counted < len(VIDEO) / 4
+    assert server.requests
+
+
+def test_they_are_pictures_of_the_conversation(server: Emulator) -> None:
+    """A budget takes them out of what is sent as it does others, and leaves the texts beside them."""
+    agent: Any = create_agent(ChatAIFS(), [], middleware=[ImageBudgetMiddleware(max_images=1)])
+    agent.invoke({"messages": [*talk(returned([IMAGE, {"a": 1}])), HumanMessage([image_block(PICTURE)])]})
+    result = next(message for message in server.requests[0].body["messages"] if message["role"] == "tool")
+    said = [part["text"] for part in result["content"]]
+    assert said == ["[picture 1 was shown here by the tool 'camera']", '{"a": 1}']
+    assert len(server.requests[0].images) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"name": "a.png", "size": 5}, {"name": "b.png", "size": 6}],
+        [{"type": "file", "name": "README.md", "path": "README.md"}, {"type": "dir", "name": "docs"}],
+        [{"type": "image", "path": "{path}"}, {"type": "video", "url": "{path}"}],
+        [{"type": "video", "base64": "{path}"}],
+        [{"image": "https://shop.example/shoe.png", "title": "A shoe"}],
+        [{"image": {"url": "https://shop.example/shoe.png"}, "title": "A shoe"}],
+        [{"type": "image", "url": "https://a.example/a.png", "title": "A"}, {"type": "web", "title": "B"}],
+        [{"type": "video", "url": "https://a.example/a.mp4"}],
+        [{"type": ["image"], "image": 5}],
+        [{"type": "image", "base64": 5, "data": {"width": 5}}, {"type": "x"}],
+        {"type": "image", "size": 5},
+        [NOTE],
+    ],
+)
+def test_data_of_tools_stays_the_text_that_it_is(server: Emulator, tmp_path: Path, value: Any) -> None:
+    """A JSON text without a picture's data or address is sent as it is, and paths in it are not opened."""
+    path = tmp_path / "secret.png"
+    path.write_bytes(PNG)
+    text = json.dumps(value).replace("{path}", str(path))
+    ChatAIFS().invoke(talk(ToolMessage(text, tool_call_id="1")))
+    (*_, result) = server.requests[0].body["messages"]
+    assert result == {"role": "tool", "tool_call_id": "1", "content": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[{{"type": "image", "base64": "{B64}"}}',
+        '[{"type": "image"}' + "[" * 100_000,
+        '[{"type": "image", "size": ' + "9" * 5000 + "}]",
+        f'See [{{"type": "image", "base64": "{B64}"}}]',
+    ],
+)
+def test_what_is_no_json_stays_a_text(server: Emulator, text: str) -> None:
+    """A text that only looks like blocks is sent as it is, however deep or long what is in it."""
+    ChatAIFS().invoke(talk(ToolMessage(text, tool_call_id="1")))
+    assert server.requests[0].body["messages"][-1]["content"] == text
+
+
+def test_only_tools_say_blocks_as_texts(server: Emulator) -> None:
+    """What a user has written is what a user has written."""
+    text = json.dumps([IMAGE])
+    ChatAIFS().invoke([HumanMessage(text)])
+    assert server.requests[0].body["messages"] == [{"role": "user", "content": text}]
+
+
+def test_a_broken_picture_in_a_text_of_a_tool_says_so(server: Emulator) -> None:
+    """A picture that cannot be decoded is an error that says where it stands, as in lists."""
+    broken = base64.b64encode(PNG[: len(PNG) // 2]).decode()
+    with pytest.raises(ImageBrokenError, match=r"messages\[2\]\.content\[1\]"):
+        ChatAIFS().invoke(talk(returned([NOTE, {"type": "image", "base64": broken}])))
+    assert not server.requests
