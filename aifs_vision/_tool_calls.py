@@ -32,7 +32,8 @@ class ToolCalls:
     """The tool calls of one answer, told apart: each with a number and an id of its own, whatever its host sends.
 
     Hosts differ: some count their calls, some give each an id, some do neither, give all the number 0, or repeat name
-    and id in every piece; some send several calls in one delta, the same id twice, or arguments as an object.
+    and id in every piece; some send several calls in one delta, the same id twice, arguments as JSON and not as its
+    text, or "null" where there are none.
 
     A call, and a piece of one, is a dict as chat completions have it: `{"id", "index", "function": {"name",
     "arguments"}}`, any of which may be missing; what else is in it is kept.
@@ -55,7 +56,7 @@ class ToolCalls:
 
         Returns:
             The same pieces with the number of their call as "index"; id and name are in its first piece alone, as
-            frameworks add up what comes under one number.
+            frameworks add up what comes under one number. Their arguments are a text, "" where none are given.
         """
         touched: list[_Call] = []
         return [self._piece(piece, touched) for piece in delta]
@@ -83,10 +84,17 @@ class ToolCalls:
             call = self._begin(piece)
             own = call.own
         touched.append(call)
+        if not call.arguments and arguments.strip() in _NONE_GIVEN:
+            arguments = ""
         call.theirs, call.arguments = _given_id(piece) or call.theirs, call.arguments + arguments
         new_name = name if call.name is None else None
         call.name = call.name or name
-        return {**piece, "index": call.number, "id": own, "function": {**function, "name": new_name}}
+        return {
+            **piece,
+            "index": call.number,
+            "id": own,
+            "function": {**function, "name": new_name, "arguments": arguments},
+        }
 
     def _begin(self, piece: Mapping[str, Any]) -> _Call:
         own = _id_for(piece, {call.own for call in self._calls})
@@ -112,7 +120,7 @@ class ToolCalls:
         if arguments_are_whole(call.arguments) and (arguments or not named):
             return None
         # Named twice in one delta: two calls, unless the second piece can only go on where the first one ends.
-        again = arguments.lstrip().startswith("{") if call.arguments else not arguments
+        again = arguments.lstrip().startswith("{") if call.arguments else arguments.strip() in _NONE_GIVEN
         return None if call in touched and again else call
 
 
@@ -140,8 +148,8 @@ def _given_id(call: Mapping[str, Any]) -> str | None:
 
 
 def _function_of(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Name and arguments; some hosts send the arguments as an object, and not as its text."""
+    """Name and arguments; some hosts send the arguments as JSON, and not as its text."""
     function: dict[str, Any] = dict(call.get("function") or {})
-    if isinstance(function.get("arguments"), dict):
+    if not isinstance(function.get("arguments"), (str, type(None))):
         function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
     return function

@@ -1,17 +1,20 @@
-"""What the base class leaves out of an answer: thoughts, refusals, what it cost, and that it was paid before."""
+"""What the base class leaves out of an answer: thoughts, refusals, calls that are none, cost, what was paid before."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import AIMessage
+from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.outputs import ChatGeneration
 
 from aifs_vision import model_card
+from langchain_aifs._shapes import INVALID_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import BaseMessage, InvalidToolCall
 
 __all__ = ["cost_eur", "keep_asides", "paid_before", "price"]
 
@@ -32,7 +35,7 @@ def price(told: Any, model: str, read: int, written: int) -> float | None:
 
 
 def keep_asides(message: BaseMessage, said: Mapping[str, Any]) -> None:
-    """Puts thoughts, which hosts give under one of two names, and refusals where LangChain's partners have them."""
+    """Puts what LangChain leaves where its partners have it: thoughts, of either name, refusals, and invalid calls."""
     asides = {
         "reasoning_content": said.get("reasoning_content") or said.get("reasoning"),
         "refusal": said.get("refusal"),
@@ -40,6 +43,13 @@ def keep_asides(message: BaseMessage, said: Mapping[str, Any]) -> None:
     message.additional_kwargs.update(
         {name: words for name, words in asides.items() if words and isinstance(words, str)}
     )
+    if isinstance(message, AIMessage):
+        message.invalid_tool_calls += [_invalid(call) for call in said.get(INVALID_CALLS) or ()]
+
+
+def _invalid(call: Mapping[str, Any]) -> InvalidToolCall:
+    function, error = call["function"], "the arguments are no JSON object"
+    return invalid_tool_call(id=call["id"], name=function["name"], args=function["arguments"], error=error)
 
 
 def paid_before(generation: ChatGeneration) -> ChatGeneration:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import block_translators
 from langchain_core.messages.block_translators import openai as openai_blocks
+from pydantic import ValidationError
 
 from langchain_aifs._replies import price
 from langchain_aifs._shapes import are_objects, asked, object_of, unexpected
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Told", "check_whole", "check_whole_async", "completed", "know_blocks", "no_json"]
 
 _FINISHED = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_NO_ARGUMENTS = "A function call whose arguments are no JSON object"
 _NO_ROOM = "Give it more room: max_tokens."
 
 
@@ -47,6 +49,8 @@ def check_whole(response: httpx.Response) -> None:
         whole = are_objects(parts) if kind == "message" else _is_whole_call(item) or kind != "function_call"
         if not whole:
             raise unexpected(f"An item of another shape than those of /responses from {asked(response)}", str(item))
+        if kind == "function_call" and not _may_be_arguments(item["arguments"]):
+            raise unexpected(f"{_NO_ARGUMENTS} from {asked(response)}", str(item))
         # An empty text is an answer where it is all that was to be said, as of an empty page.
         filled = answer.get("status") == "completed" or any(
             part.get("text") or part.get("refusal") for part in parts or ()
@@ -63,6 +67,14 @@ async def check_whole_async(response: httpx.Response) -> None:
 
 def _is_whole_call(item: dict[str, Any]) -> bool:
     return all(isinstance(item.get(name), str) for name in ("name", "arguments", "call_id"))
+
+
+def _may_be_arguments(text: str) -> bool:
+    """Whether it is an object, or no JSON, which is an invalid call in LangChain; at other JSON it fails."""
+    try:
+        return isinstance(json.loads(text, strict=False), dict)
+    except ValueError:
+        return True
 
 
 def _reason_in(details: Any) -> str | None:
@@ -121,11 +133,16 @@ class Told:
 
 @contextmanager
 def no_json(place: str) -> Iterator[None]:
-    """Raises UnexpectedAnswerError where the SDK meets an event that is not JSON."""
+    """Raises UnexpectedAnswerError where the SDK meets an event that is not JSON, or LangChain such arguments."""
     try:
         yield
     except json.JSONDecodeError as error:
         raise unexpected(f"A stream with an event that is not JSON from {place}", error.doc) from error
+    except ValidationError as error:
+        told = [entry for entry in error.errors() if entry["loc"][:1] == ("tool_calls",)]
+        if not told:
+            raise
+        raise unexpected(f"{_NO_ARGUMENTS} from {place}", repr(told[0]["input"])) from error
 
 
 def _keep_asides(message: AIMessage) -> None:

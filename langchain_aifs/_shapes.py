@@ -9,8 +9,9 @@ from aifs_vision import ToolCalls, UnexpectedAnswerError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["are_objects", "asked", "choices_of", "object_of", "unexpected", "whole_answer", "words"]
+__all__ = ["INVALID_CALLS", "are_objects", "asked", "choices_of", "object_of", "unexpected", "whole_answer", "words"]
 
+INVALID_CALLS = "aifs_invalid_calls"  # those that LangChain would take for tool calls, and fail at, or invent arguments
 _SHOWN = 200  # characters of what is no answer
 
 
@@ -30,7 +31,7 @@ def object_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def whole_answer(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object that an answer is, each of its tool calls with an id.
+    """The JSON object that an answer is, each of its tool calls with an id; those without an object are set apart.
 
     Raises:
         UnexpectedAnswerError: a success that is something else; one that tells an error, the transport has raised.
@@ -42,8 +43,10 @@ def whole_answer(response: httpx.Response) -> dict[str, Any]:
         raise unexpected(f"An answer without a choice from {asked(response)}", response.text)
     for message in messages:
         message["role"] = message.get("role") or "assistant"  # some hosts take it for granted
-        if message.get("tool_calls"):
-            message["tool_calls"] = ToolCalls.of(message["tool_calls"]).calls()
+        calls = ToolCalls.of(message.get("tool_calls") or ()).calls()
+        # LangChain looks only whether the arguments are JSON: a list or a text it takes, too, and fails later.
+        message["tool_calls"] = [call for call in calls if _may_be_object(call)]
+        message[INVALID_CALLS] = [call for call in calls if not _may_be_object(call)]
     return answer
 
 
@@ -70,6 +73,10 @@ def choices_of(
             raise _misshapen(answer, response)
         found.append((choice, said))
     return found
+
+
+def _may_be_object(call: dict[str, Any]) -> bool:
+    return str(call["function"]["arguments"]).lstrip().startswith("{")
 
 
 def are_objects(value: Any) -> bool:

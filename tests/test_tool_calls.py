@@ -99,14 +99,32 @@ def test_a_call_that_is_cut_off_takes_nothing_from_another() -> None:
 
 def test_calls_without_arguments() -> None:
     """Two calls of a tool that takes none are two, however that is written; their arguments are an empty object."""
-    for nothing in ("", "null", "{}"):
+    for nothing in ("", "null", " null\n", None, "{}"):
         calls = ToolCalls()
         calls.add([piece(nothing, "up", index=0, id="a"), piece(nothing, "up", index=1, id="b")])
         assert told(calls.calls()) == [("up", {}), ("up", {})]
         assert told(ToolCalls.of([piece(nothing, "up"), piece(nothing, "up")]).calls()) == [("up", {}), ("up", {})]
+    for nothing in ("", "null", None):
+        calls = ToolCalls()
+        pieces = calls.add([piece(nothing, "up"), piece(nothing, "up")])
+        assert told(calls.calls()) == [("up", {}), ("up", {})]
+        assert [one["function"]["arguments"] for one in pieces] == ["", ""]  # frameworks add up what they are given
+
+
+def test_null_within_arguments_is_kept() -> None:
+    """Only where nothing came before is "null" no arguments; as a value, and in a piece of its own, it is one."""
     calls = ToolCalls()
-    calls.add([piece("", "up"), piece("", "up")])
-    assert told(calls.calls()) == [("up", {}), ("up", {})]
+    pieces = [one for text in ('{"p": ', "null", "}") for one in calls.add([piece(text, "w", index=0, id="a")])]
+    for found in (calls.calls(), added(pieces)):
+        assert told(found) == [("w", {"p": None})]
+
+
+@pytest.mark.parametrize("arguments", [[{"p": "Bonn"}], [], 5, 0, True, False])
+def test_arguments_that_are_json_and_no_object_are_kept_as_a_text(arguments: Any) -> None:
+    """What a host sends as JSON, and not as its text, is its text here, be it an object or not; whole or streamed."""
+    calls = ToolCalls()
+    calls.add([piece(arguments)])
+    assert told(calls.calls()) == told(ToolCalls.of([piece(arguments)]).calls()) == [("w", arguments)]
 
 
 def test_whole_calls() -> None:

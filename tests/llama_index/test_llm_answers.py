@@ -222,6 +222,10 @@ def test_what_was_yielded_stays_as_it_was() -> None:
 DAMAGED: dict[str, tuple[dict[str, Any], str]] = {
     "half an object": (piece(0, '{"amount": 1', id="a", name="pay"), "'pay'.*no JSON object.*amount"),
     "a list": (piece(0, "[1]", id="a", name="pay"), "no JSON object"),
+    "a text": (piece(0, '"A"', id="a", name="pay"), "no JSON object"),
+    "a number": (piece(0, "5", id="a", name="pay"), "no JSON object"),
+    "a list, not as its text": (piece(0, [1], id="a", name="pay"), "no JSON object"),
+    "a number, not as its text": (piece(0, 5, id="a", name="pay"), "no JSON object"),
     "two objects": (piece(0, '{"a": 1}{"b": 2}', id="a", name="pay"), "no JSON object"),
     "no name": (piece(0, "{}", id="a"), "does not name its tool"),
     "no function": ({"index": 0, "id": "a", "type": "custom"}, "does not name its tool"),
