@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.load import dumpd
 
 from aifs_vision import model_card
 from langchain_aifs._counting import message_tokens, pieces, words_tokens
@@ -61,8 +64,8 @@ class ChatAIFS(SeeingChat):
             side; never enlarged.
         frames: which frames of animations and videos are sent, as for `Vision.read_many`.
         image_limits: how large files in messages may be.
-        default_headers, default_query: are sent along, but for an Authorization, which is the key's place. Those named
-            like credentials are in no trace and stay out of pickles and of what LangChain's `dumps` writes.
+        default_headers, default_query: are sent along, but for an Authorization, which is the key's place. Traces have
+            their names alone; those named like credentials stay out of pickles and of what LangChain's `dumps` writes.
         temperature, max_tokens, ...: as for LangChain's `ChatOpenAI`; what is not known is a TypeError.
 
     Raises:
@@ -261,6 +264,12 @@ class ChatAIFS(SeeingChat):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         return cast("ModelProfile | None", profile_of(model_card(self.model_name)))
+
+    @cached_property
+    def _serialized(self) -> dict[str, Any]:
+        """What traces are told of the model: as `dumps` writes it, without any value of its headers."""
+        told = cast("dict[str, Any]", dumpd(self))
+        return {**told, "kwargs": masked(told["kwargs"])}
 
     @property
     def _llm_type(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,7 +76,50 @@ def test_no_secret_is_written_down(server: Emulator) -> None:
     list(chat.stream("Hello", {"callbacks": [tracer]}))
     assert len(tracer.told) == 2
     assert_no_secret(server, tracer.told)
-    assert "acme" in str(tracer.told)  # what is no credential is told
+    assert "X-Tenant" in str(tracer.told)  # names are told, and no value
+    assert "acme" not in str(tracer.told)
+
+
+def test_traces_have_no_value_of_a_header_or_parameter(server: Emulator) -> None:
+    """Whatever its name is, the value of a header or parameter is hidden where it is only shown."""
+    beside = {"X-Team": "of-mine-1"}
+    chat = ChatAIFS(
+        api_key=server.api_key,
+        default_headers=beside,
+        default_query={"team": "of-mine-2"},
+        model_kwargs={"extra_headers": {"X-Group": "of-mine-3"}, "extra_query": {"group": "of-mine-4"}},
+    )
+    tracer = Tracer()
+    chat.invoke("Hello", {"callbacks": [tracer]}, extra_headers={"X-Call": "of-mine-5"})
+    asyncio.run(chat.ainvoke("Hello", {"callbacks": [tracer]}))
+    chat.default_query = {"team": "of-mine-6"}
+    list(chat.stream("Hello", {"callbacks": [tracer]}))
+    assert len(tracer.told) == 3
+    assert_no_secret(server, repr(chat), tracer.told)
+    assert {"X-Team", "team", "X-Group", "group"} <= set(re.findall(r"[\w-]+", str(tracer.told)))
+    assert server.requests[0].headers["x-team"] == "of-mine-1"
+
+
+CREDENTIALS = """
+    sig X-Sig signature X-JWT IdJwt jwtassertion X-Pwd X-PIN userPin X-SAML-Assertion code auth_code X-Client-Cert
+    X-Forwarded-Client-Cert SESSIONID X-OTP sas X-Sas-Url X-Ticket X-MFA apikey ApiKey x_api_key X-Bearer sid pins
+"""
+OTHERS = "X-Design X-Signal Accept-Encoding X-Decoder Opinion Spinner assign codec X-Pinned Sidecar X-Tenant version"
+
+
+@pytest.mark.parametrize("name", CREDENTIALS.split())
+def test_what_is_named_like_a_credential_is_not_written_down(server: Emulator, name: str) -> None:
+    """A header or parameter whose name has a word for credentials in it stays out of pickles and dumps."""
+    chat = ChatAIFS(api_key=server.api_key, default_headers={name: "of-mine-1"}, default_query={name: "of-mine-2"})
+    assert_no_secret(server, dumps(chat), pickle.dumps(chat).decode("latin-1"))
+
+
+@pytest.mark.parametrize("name", OTHERS.split())
+def test_what_only_looks_like_a_credential_is_kept(server: Emulator, name: str) -> None:
+    """Letters of such a word within another one say nothing: pickles and dumps keep the header."""
+    chat = ChatAIFS(api_key=server.api_key, default_headers={name: "kept"})
+    assert pickle.loads(pickle.dumps(chat)).default_headers == {name: "kept"}  # noqa: S301 - our own bytes
+    assert dumpd(chat)["kwargs"]["default_headers"] == {name: "kept"}
 
 
 def test_what_is_given_is_sent(server: Emulator) -> None:

@@ -59,6 +59,10 @@ class _Flags:
         return True
 
     @property
+    def supports_video_inputs(self) -> bool:
+        return True
+
+    @property
     def supports_audio_inputs(self) -> bool:
         return True  # so that the suite asks; see there
 
