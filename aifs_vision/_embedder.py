@@ -104,11 +104,13 @@ class TextEmbedder:
         size = self._batch_size
         batches = [asyncio.ensure_future(self._batch(texts[at : at + size])) for at in range(0, len(texts), size)]
         try:
-            return [vector for vectors in await asyncio.gather(*batches) for vector in vectors]
+            vectors = [vector for told in await asyncio.gather(*batches) for vector in told]
         finally:  # one that fails makes the others useless
             for batch in batches:
                 batch.cancel()
             await asyncio.gather(*batches, return_exceptions=True)
+        self._check_widths({len(vector) for vector in vectors})
+        return vectors
 
     async def _batch(self, texts: list[str]) -> list[list[float]]:
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
@@ -123,6 +125,14 @@ class TextEmbedder:
         )
         return _in_order(answer, len(texts))
 
+    def _check_widths(self, widths: set[int]) -> None:
+        """Raises UnexpectedAnswerError for vectors that no store could hold beside each other, or none at all."""
+        known = model_card(self._model).dimensions
+        if len(widths) > 1 or 0 in widths or (known and widths - {known}):
+            came = " and ".join(map(str, sorted(widths)))
+            wanted = f"those of {self._model!r} have {known}" if known else f"{self._model!r} is to have one width"
+            raise UnexpectedAnswerError(f"HTTP 200 with vectors of {came} numbers; {wanted}")
+
 
 def _listed(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
@@ -134,8 +144,10 @@ def _in_order(answer: Any, count: int) -> list[list[float]]:
     """The vectors by their `index`: the service may send them in any order."""
     data = answer.get("data") if isinstance(answer, dict) else None
     try:
-        by_index = {entry["index"]: [float(value) for value in entry["embedding"]] for entry in data or ()}
-        vectors = [by_index[index] for index in range(count)]
+        entries = [(entry["index"], [float(value) for value in entry["embedding"]]) for entry in data or ()]
+        if len(entries) != count:
+            raise UnexpectedAnswerError(f"HTTP 200 with {len(entries)} embeddings for {count} texts")
+        by_index = dict(entries)
+        return [by_index[index] for index in range(count)]
     except (TypeError, LookupError, ValueError) as error:
         raise UnexpectedAnswerError(f"HTTP 200 without {count} embeddings", detail=repr(error)) from error
-    return vectors

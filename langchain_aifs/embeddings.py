@@ -76,7 +76,10 @@ class AIFSEmbeddings(OpenAIEmbeddings):
 
     def __init__(self, **kwargs: Any) -> None:
         refuse_unknown(type(self), kwargs)
-        if refused := sorted(_NOT_TAKEN & kwargs.keys()):
+        refused = sorted(_NOT_TAKEN & kwargs.keys())
+        if kwargs.get("check_embedding_ctx_length"):
+            refused.append("check_embedding_ctx_length=True")
+        if refused:
             raise TypeError(
                 f"{type(self).__name__}() takes no {', '.join(refused)}: "
                 "it sends texts through aifs_vision, and not through the openai SDK"

@@ -76,7 +76,7 @@ class TestStandardIntegration(EmbeddingsIntegrationTests):
 async def backwards(request: httpx.Request) -> httpx.Response:
     """A service whose vectors come in the wrong order, each holding the length of its text."""
     texts = json.loads(request.content)["input"]
-    data = [{"index": at, "embedding": [len(text), 1]} for at, text in enumerate(texts)]
+    data = [{"index": at, "embedding": [len(text)] * 1024} for at, text in enumerate(texts)]
     return httpx.Response(200, json={"data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
 
 
@@ -227,7 +227,7 @@ def test_errors_are_those_of_the_tree(server: Emulator) -> None:
             embeddings.embed_query("Rechnung")
         with pytest.raises(kind):
             asyncio.run(embeddings.aembed_query("Rechnung"))
-    with virtual_time(one_short), pytest.raises(UnexpectedAnswerError, match="2 embeddings"):
+    with virtual_time(one_short), pytest.raises(UnexpectedAnswerError, match="1 embeddings for 2 texts"):
         AIFSEmbeddings(api_key="k", base_url=ADDRESS).embed_documents(["a", "b"])
 
 
@@ -295,8 +295,10 @@ def test_what_changes_nothing_is_taken() -> None:
     """What others give to OpenAIEmbeddings, and what changes nothing here, is taken; splitting into tokens is not."""
     plain = AIFSEmbeddings(api_key="k", check_embedding_ctx_length=False, tiktoken_enabled=False, max_retries=5)
     assert plain.dimensions == 1024
-    with pytest.raises(ValidationError, match="check_embedding_ctx_length"):
+    with pytest.raises(TypeError, match="takes no check_embedding_ctx_length=True"):
         AIFSEmbeddings(api_key="k", check_embedding_ctx_length=True)
+    with pytest.raises(TypeError, match="takes no check_embedding_ctx_length=True"):
+        plain.model_copy(update={"check_embedding_ctx_length": True})
 
 
 @pytest.mark.usefixtures("environment")

@@ -26,7 +26,7 @@ async def answered(request: httpx.Request) -> httpx.Response:
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     if request.url.path.endswith("/embeddings"):
         texts = json.loads(request.content)["input"]
-        data = [{"index": at, "embedding": [0.5]} for at, _ in enumerate(texts)]
+        data = [{"index": at, "embedding": [0.5] * 1024} for at, _ in enumerate(texts)]
         return httpx.Response(200, json={"data": data, "usage": usage})
     choice = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
     return httpx.Response(200, json={"choices": [choice], "usage": usage})

@@ -41,7 +41,7 @@ TEXTS = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff", "ggggggg"]
 async def backwards(request: httpx.Request) -> httpx.Response:
     """A service whose vectors come in the wrong order, each holding the length of its text."""
     texts = json.loads(request.content)["input"]
-    data = [{"index": at, "embedding": [len(text), 1]} for at, text in enumerate(texts)]
+    data = [{"index": at, "embedding": [len(text)] * 1024} for at, text in enumerate(texts)]
     return httpx.Response(200, json={"data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
 
 
