@@ -186,13 +186,14 @@ def _detail(block: Mapping[str, Any]) -> str | None:
 
 
 def _label(block: Mapping[str, Any]) -> str:
-    """The MIME type that a block says it has, in lower case and without parameters; "" where it does not."""
-    for holder in [block, *map(block.get, _WRAPPED)]:
-        if isinstance(holder, dict):
-            for key in ("mime_type", "media_type", "mimeType"):
-                if isinstance(holder.get(key), str):
-                    return str(holder[key]).partition(";")[0].strip().lower()
-    return ""
+    """The MIME type that a block or its data URI says it has, in lower case, without parameters; "" if none does."""
+    holders = [holder for holder in (block, *map(block.get, _WRAPPED)) if isinstance(holder, dict)]
+    said = [holder.get(key) for holder in holders for key in ("mime_type", "media_type", "mimeType")]
+    given = [holder.get(key) for holder in holders for key in (*_BYTES, *_ADDRESSES)]
+    heads = [text[:_SHOWN].strip().partition(",")[0] for text in given if isinstance(text, str)]
+    said += [head[5:] for head in heads if head[:5].lower() == "data:"]
+    label = next((text for text in said if isinstance(text, str)), "")
+    return label.partition(";")[0].strip().lower()
 
 
 # -- Where the data is ---------------------------------------------------------------------------------------------

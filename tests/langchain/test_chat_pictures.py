@@ -170,3 +170,11 @@ def test_data_that_is_none_is_an_error_of_its_block(server: Emulator, value: Any
     with pytest.raises(ImageFormatError, match=r"messages\[0\]\.content\[0\]: data that is of the type"):
         ChatAIFS().invoke([HumanMessage([{"type": "image", "base64": value, "mime_type": "image/png"}])])
     assert not server.requests
+
+
+@pytest.mark.parametrize("label", ["text/plain", "text/markdown; charset=utf-8", "application/json", "Text/CSV"])
+def test_texts_in_data_uris_are_texts(server: Emulator, label: str) -> None:
+    """Files of /responses have their label in a data URI; a text in them goes in as a text."""
+    uri = f"data:{label};base64,{base64.b64encode(b'[1, 2]').decode()}"
+    ChatAIFS().invoke([HumanMessage([{"type": "input_file", "file_data": uri, "filename": "a.txt"}])])
+    assert server.requests[-1].body["messages"][-1]["content"] == [{"type": "text", "text": "[1, 2]"}]
