@@ -80,8 +80,8 @@ def _texts(body: dict[str, Any]) -> Iterator[str]:
             yield part
         elif part.get("type") != _SEEN:
             yield part["text"] if isinstance(part.get("text"), str) else json.dumps(part, default=str)
-    for function in [*(call["function"] for call in calls), *filter(None, [body.get("function_call")])]:
-        yield f"{function['name']} {function['arguments']}"
+    for function in (*(call.get("function") for call in calls), body.get("function_call")):
+        yield " ".join(str(function.get(key) or "") for key in ("name", "arguments")) if function else ""
 
 
 def _pictures(message: BaseMessage) -> Iterator[int]:

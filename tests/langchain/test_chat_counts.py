@@ -121,7 +121,20 @@ CALLS: dict[str, AIMessage] = {
             ]
         },
     ),
+    "OpenAI's of old": AIMessage(
+        "A", additional_kwargs={"function_call": {"name": "write", "arguments": json.dumps(ARGUMENTS)}}
+    ),
+    "one that is no JSON": AIMessage(
+        "A", invalid_tool_calls=[{**CALL, "args": json.dumps(ARGUMENTS)[:-1] + "]", "error": None}]
+    ),
 }
+
+
+def test_a_call_without_a_function_counts_nothing() -> None:
+    """What LangChain sends on of calls that are no functions has nothing in it to count, and is no error."""
+    call = AIMessage("A", additional_kwargs={"tool_calls": [{"type": "custom", "id": "1"}]})
+    chat = ChatAIFS()
+    assert chat.get_num_tokens_from_messages([call]) == chat.get_num_tokens_from_messages([AIMessage("A")])
 
 
 @pytest.mark.parametrize("form", CALLS)
