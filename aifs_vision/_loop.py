@@ -151,16 +151,23 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
     Raises:
         RuntimeError: called on the loop itself, where waiting for the result would be for ever.
     """
+    future: Future[T] = Future()
+    _hand_over(work, future)
+    return future
+
+
+def _hand_over(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
     place = home()
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    future: Future[T] = Future()
     place.loop.call_soon_threadsafe(_start, place.loop, work, future)
-    return future
 
 
 def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    if future.cancelled():
+        work.close()
+        return
     task = loop.create_task(_settled(work, future))
 
     def ended(future: Future[T]) -> None:
@@ -176,6 +183,7 @@ async def _settled(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
         made = await work
     except asyncio.CancelledError:
         future.cancel()
+        future.set_running_or_notify_cancel()
         raise
     except BaseException as error:  # noqa: BLE001 - it is for whoever waits
         if future.set_running_or_notify_cancel():
@@ -204,15 +212,14 @@ def result(future: Future[T]) -> T:
 
 def call(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` on the loop and waits for it; an interrupt of the wait cancels the work."""
+    future: Future[T] = Future()
     try:
-        future = submit(work)
-    except BaseException:  # an interrupt while the loop was being made
-        work.close()
-        raise
-    try:
+        _hand_over(work, future)
         return result(future)
     finally:
         future.cancel()
+        if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:  # an interrupt before it was handed over
+            work.close()
 
 
 async def result_async(future: Future[T]) -> T:

@@ -10,9 +10,10 @@ import asyncio
 import socket
 from collections import deque
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-import anyio
+import anyio.lowlevel
 import httpcore
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Sockets"]
 
 _NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the last one, RFC 8305
+_PIECE = 65_536  # bytes that are written at once
 _UNREAD = 262_144  # bytes that have come and nobody has read, beyond which the server has to wait
 
 
@@ -47,8 +49,8 @@ class Sockets(httpcore.AsyncNetworkBackend):
         loop = asyncio.get_running_loop()
         with _connecting(timeout):
             addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            _, made = await loop.create_connection(_Socket, sock=await _first_of(addresses))
-        return made
+            _, made = await loop.create_connection(_Socket, sock=await _first_of(_alternating(addresses)))
+        return await made.unless_left()
 
 
 class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
@@ -126,12 +128,13 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
             httpcore.WriteTimeout: it has taken nothing for so many seconds.
             httpcore.WriteError: the connection is closed, or broke.
         """
-        if not buffer:
-            return
-        self._check_open()
-        self._transport.write(buffer)
-        if self._room is not None and not self._room.done():
-            await _until(self._room, timeout, httpcore.WriteTimeout)
+        # In pieces: TLS would take any amount at once, and say of none that there is no room for it.
+        for at in range(0, len(buffer), _PIECE):
+            self._check_open()
+            self._transport.write(buffer[at : at + _PIECE])
+            if self._room is not None and not self._room.done():
+                await _until(self._room, timeout, httpcore.WriteTimeout)
+        if buffer:
             self._check_open()
 
     async def aclose(self) -> None:
@@ -160,6 +163,18 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if made is None:
             raise httpcore.ConnectError("the server has left after the handshake")
         self._transport = made
+        return await self.unless_left()
+
+    async def unless_left(self) -> _Socket:
+        """The connection; closed where whoever wanted it has left meanwhile.
+
+        httpcore forgets a connection that it has got and not used yet, and keeps it open for ever.
+        """
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     def get_extra_info(self, info: str) -> Any:
@@ -171,6 +186,13 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def _check_open(self) -> None:
         if self._ended or self._transport.is_closing():
             raise httpcore.WriteError(str(self._error or "closed")) from self._error
+
+
+def _alternating(addresses: list[_Address]) -> list[_Address]:
+    """The addresses, those of the two families by turns: where one leads nowhere, the other is tried next."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    return [address for pair in zip_longest(first, others) for address in pair if address is not None]
 
 
 async def _first_of(addresses: Iterable[_Address]) -> socket.socket:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import warnings
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,24 +213,42 @@ def test_a_server_without_tls_is_an_error(said: bytes) -> None:
 # -- Addresses -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [("::1", socket.AF_INET6), ("240.0.0.1", socket.AF_INET)])
-def test_the_address_that_answers_is_taken(
-    monkeypatch: pytest.MonkeyPatch, server: Emulator, first: tuple[str, socket.AddressFamily]
-) -> None:
-    """Of a host's addresses the first that lets one in is used, whatever is wrong with those before it."""
-    known = socket.getaddrinfo
+@contextmanager
+def hole() -> Iterator[tuple[str, int]]:
+    """An address at which nobody answers, not even to say so."""
+    with socket.socket() as listener, ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):  # they fill its queue
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)  # noqa: FBT003 - the name of the argument is not to be had
+            other.connect_ex(listener.getsockname())
+        yield listener.getsockname()
 
-    def addresses(host: Any, port: Any, *args: Any, **more: Any) -> Any:
-        if host != "service.example":
-            return known(host, port, *args, **more)
-        return [
-            (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
-            for address, family in (first, ("127.0.0.1", socket.AF_INET))
+
+@pytest.mark.parametrize("bad", ["nobody lets in", "nobody answers", "many nobody answers"])
+def test_the_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch, server: Emulator, bad: str) -> None:
+    """Of a host's addresses the first that lets one in is used, whatever is wrong with those before it.
+
+    That many of one family lead nowhere, as where IPv6 is broken, does not use up the time to connect.
+    """
+    port, known = int(server.base_url.rsplit(":", 1)[1].split("/")[0]), socket.getaddrinfo
+
+    def addresses(host: Any, *args: Any, **more: Any) -> Any:
+        return found if host == "service.example" else known(host, *args, **more)
+
+    with hole() as (_, nowhere), socket.create_server(("127.0.0.1", 0)) as closed:
+        closed_port = closed.getsockname()[1]
+        closed.close()
+        wrong = closed_port if bad == "nobody lets in" else nowhere
+        count = 60 if bad.startswith("many") else 2  # 60 of them would take 15 seconds, one after the other
+        found = [
+            *[(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::ffff:127.0.0.1", wrong, 0, 0))] * count,
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
         ]
-
-    monkeypatch.setattr(socket, "getaddrinfo", addresses)
-    url = server.base_url.replace("127.0.0.1", "service.example")
-    assert Vision(base_url=url, api_key=server.api_key).read(PNG).attempts == 1
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
+        url = server.base_url.replace("127.0.0.1", "service.example")
+        assert Vision(base_url=url, api_key=server.api_key).read(PNG).attempts == 1
 
 
 # -- What servers do -----------------------------------------------------------------------------------------------
@@ -248,6 +266,7 @@ def test_a_connection_that_the_server_has_ended_is_not_used_again() -> None:
         for number in range(1, 6):
             assert vision.read(PNG).attempts == 1
             assert len(accepted) == number
+            until(lambda: accepted[-1].fileno() < 0)
 
 
 def test_a_connection_is_used_again() -> None:
@@ -291,14 +310,31 @@ def test_a_large_answer_comes_whole(length: bool) -> None:  # noqa: FBT001
         assert Vision(base_url=url, api_key="k").read(PNG, "caption").text == text
 
 
-def test_a_server_that_takes_nothing_is_given_up() -> None:
-    """A server that does not read what it is sent holds nobody up for longer than the timeout."""
-    over = threading.Event()
-    with accepting(lambda _: over.wait()) as (url, _):
-        client = http_client(base_url=url, api_key="k", timeout=0.5)
-        with pytest.raises(APITimeoutError):
-            client.post("/chat/completions", json={**ASKED, "more": "x" * MUCH})
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("secret", [True, False])
+def test_a_server_that_takes_nothing_is_given_up(authority: trustme.CA, secret: bool) -> None:  # noqa: FBT001
+    """A server that does not read what it is sent holds nobody up for longer than the timeout, by TLS either."""
+    over, context = threading.Event(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) if secret else connection:
+            over.wait()
+
+    with accepting(serve) as (url, _):
+        client = http_client(base_url=url.replace("http:", "https:") if secret else url, api_key="k", timeout=0.5)
+        with pytest.raises(APITimeoutError, match="WriteTimeout"):
+            client.post("/chat/completions", json={**ASKED, "stream": True, "more": "x" * MUCH})
         over.set()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_an_answer_cut_off_is_an_error_by_tls_too(server: Emulator, authority: trustme.CA) -> None:
+    """A connection that ends in the middle of an answer is an error, and not the end of the answer."""
+    server.fail("reset_body", times=4)
+    with encrypted(server, authority) as url, virtual_time(), pytest.raises(APIConnectionError):
+        Vision(base_url=url, api_key=server.api_key).read(PNG)
+    assert len(server.requests) == 4
 
 
 def test_a_stream_that_nobody_reads_holds_its_server_back() -> None:
@@ -330,22 +366,32 @@ def test_a_stream_that_nobody_reads_holds_its_server_back() -> None:
 
 
 def test_connections_that_are_left_are_closed() -> None:
-    """Whoever leaves while a connection is made, or used, leaves nothing open."""
-    over = threading.Event()
+    """Whoever leaves while a connection is made, or used, leaves nothing open, neither here nor at the server."""
+    leave, left = asyncio.Event(), list[bool]()
 
-    async def leave_after(url: str, seconds: float) -> None:
-        vision = Vision(base_url=url, api_key="k")
-        task = asyncio.create_task(vision.aread(PNG))
-        await asyncio.sleep(seconds)
+    def serve(connection: socket.socket) -> None:
+        loop.call_soon_threadsafe(leave.set)
+        while connection.recv(65_536):
+            pass
+        left.append(True)
+
+    async def leave_when_accepted(url: str, steps: int) -> None:
+        task = asyncio.create_task(Vision(base_url=url, api_key="k", limits=Limits()).aread(PNG))
+        await leave.wait()
+        leave.clear()
+        for _ in range(steps):
+            await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
 
     gc.collect()  # what others have left
-    with warnings.catch_warnings(record=True) as seen, accepting(lambda _: over.wait()) as (url, _):
+    loop = asyncio.new_event_loop()
+    with warnings.catch_warnings(record=True) as seen, accepting(serve) as (url, accepted):
         warnings.simplefilter("always")
-        for moment in range(20):
-            with isolated():
-                asyncio.run(leave_after(url, moment * 0.0005))
+        for number in range(200):
+            loop.run_until_complete(leave_when_accepted(url, number % 20))
+        until(lambda: len(left) == len(accepted))
         gc.collect()
-        over.set()
+    loop.close()
     assert [str(warning.message) for warning in seen] == []
+    assert len(accepted) == 200
