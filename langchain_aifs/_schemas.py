@@ -1,7 +1,11 @@
-"""What an answer is checked by: a pydantic class, made of a TypedDict or a JSON schema where it is none already."""
+"""What an answer is checked by: a pydantic class, made of a TypedDict or a JSON schema where it is none already.
+
+And whether a host can be told to keep strictly to it.
+"""
 
 from __future__ import annotations
 
+import re
 import types
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
 
@@ -13,12 +17,17 @@ from typing_extensions import NotRequired, Required, TypedDict, get_type_hints, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["DESCRIBES_FUNCTIONS", "answer_class", "as_langchain_reads"]
+__all__ = ["DESCRIBES_FUNCTIONS", "answer_class", "as_langchain_reads", "fits_strictness"]
 
 DESCRIBES_FUNCTIONS = frozenset({"function", "name", "toolSpec"})
 """Keys that descriptions of functions have, and JSON schemas do not."""
 
 _SHOWN = 200  # characters of what does not fit
+
+# What Azure OpenAI takes of a schema that is to be kept strictly; it refuses others.
+_MOST_WORDS, _MOST_LETTERS, _DEEPEST = 100, 7_500, 5  # of fields and choices
+_PLAIN_TYPES = frozenset({"string", "number", "integer", "boolean", "null"})
+_OF_OBJECTS = frozenset({"type", "properties", "required", "additionalProperties"})
 
 
 def answer_class(schema: Any) -> type[BaseModel] | None:
@@ -145,3 +154,44 @@ def _checked_by(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
         return data
 
     return checked
+
+
+# -- Strictness ----------------------------------------------------------------------------------------------------
+
+
+def fits_strictness(schema: Mapping[str, Any]) -> bool:
+    """Whether Azure OpenAI takes a schema as strict, as it means it already; `additionalProperties: false` alone lacks.
+
+    That is: all fields are needed, nothing bounds a value, no object may have other fields. It is no for some schemas
+    that are taken: with them a host does as it has done without.
+    """
+    words: list[str] = []
+    taken = schema.get("type") == "object" and _is_strict(schema, 1, words)
+    return taken and len(words) <= _MOST_WORDS and sum(map(len, words)) <= _MOST_LETTERS
+
+
+def _is_strict(schema: Mapping[str, Any], depth: int, words: list[str]) -> bool:
+    """Whether a part of a schema is taken; `words` gathers its fields and choices."""
+    kind, keys = schema.get("type"), schema.keys() - {"title", "description"}
+    if depth > _DEEPEST:
+        return False
+    if keys == {"anyOf"}:
+        # Of two objects whose first fields are named alike it could not tell which one is meant, and refuses them.
+        larger = [choice for choice in schema["anyOf"] if choice.get("type") not in _PLAIN_TYPES]
+        return len(larger) <= 1 and all(_is_strict(choice, depth, words) for choice in schema["anyOf"])
+    if kind == "object":
+        fields: Mapping[str, Any] = schema.get("properties") or {}
+        words += fields
+        return (
+            keys <= _OF_OBJECTS
+            and schema.get("additionalProperties", False) is False
+            and 0 < len(fields) == len(schema.get("required", ()))
+            and all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in fields)
+            and all(_is_strict(field, depth + 1, words) for field in fields.values())
+        )
+    if kind == "array":
+        return keys == {"type", "items"} and _is_strict(schema["items"], depth + 1, words)
+    if kind == "string" and keys == {"type", "enum"}:
+        words += schema["enum"]
+        return True
+    return kind in _PLAIN_TYPES and keys == {"type"}

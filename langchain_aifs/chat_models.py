@@ -17,7 +17,7 @@ from langchain_aifs._responses import Told, completed, no_json
 from langchain_aifs._secrecy import identified, masked
 from langchain_aifs._seeing import SeeingChat
 from langchain_aifs._sendable import has_pictures, sendable
-from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method
+from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method, usual_strictness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -213,7 +213,10 @@ class ChatAIFS(SeeingChat):
             schema: a pydantic class, whose validated objects come; a TypedDict or JSON schema, for dicts that fit it.
             method: "json_schema", "function_calling" or "json_mode"; None for the one the model is known for.
             include_raw: gives {"raw": message, "parsed": data or None, "parsing_error": error or None}.
-            strict: as for LangChain's `ChatOpenAI`.
+            strict: whether the host is to keep strictly to the schema; True makes all fields needed, and hosts refuse
+                schemas that they cannot keep. None is True for pydantic classes on Azure where nothing but
+                `additionalProperties: false` is to be added for it, and says nothing elsewhere. Answers are
+                checked in any case.
             tools: other tools that the model may call before; then there is no data yet, and None comes.
             kwargs: as for `invoke`.
 
@@ -226,6 +229,8 @@ class ChatAIFS(SeeingChat):
         chosen = method or usual_method(card)
         if chosen not in {"json_schema", "function_calling", "json_mode"}:
             raise ValueError(f"method={method!r} is not known; use 'json_schema', 'function_calling' or 'json_mode'")
+        if strict is None and not tools:
+            strict = usual_strictness(card, schema, chosen)
         return structured(
             self,
             schema,

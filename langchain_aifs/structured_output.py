@@ -10,11 +10,12 @@ from langchain_core import exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_function, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import RootModel
 from typing_extensions import is_typeddict
 
 from aifs_vision import AIFSError, DataMismatch, data_of
-from langchain_aifs._schemas import DESCRIBES_FUNCTIONS, answer_class, as_langchain_reads
+from langchain_aifs._schemas import DESCRIBES_FUNCTIONS, answer_class, as_langchain_reads, fits_strictness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ __all__ = [
     "response_format_of",
     "structured",
     "usual_method",
+    "usual_strictness",
 ]
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
@@ -76,6 +78,17 @@ def usual_method(card: ModelCard) -> Method:
     if card.schema or (card.schema is None and not card.tools):
         return "json_schema"
     return "function_calling" if card.tools else "json_mode"
+
+
+def usual_strictness(card: ModelCard, schema: Any, method: Method) -> bool | None:
+    """True where a schema is a mere hint else, and is taken as it stands; None leaves it to the host.
+
+    That is on Azure, for pydantic classes; hosts with guided decoding keep to every schema.
+    """
+    hint = method == "json_schema" and card.schema and (card.region or "").startswith("azure-")
+    if not (hint and isinstance(schema, type) and is_basemodel_subclass(schema)):
+        return None
+    return fits_strictness(convert_to_openai_function(schema).get("parameters", {})) or None
 
 
 def response_format_of(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
