@@ -18,7 +18,7 @@ import httpcore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]  # as getaddrinfo has it
 
@@ -188,7 +188,7 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(str(self._error or "closed")) from self._error
 
 
-def _alternating(addresses: list[_Address]) -> list[_Address]:
+def _alternating(addresses: Sequence[_Address]) -> list[_Address]:
     """The addresses, those of the two families by turns: where one leads nowhere, the other is tried next."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]

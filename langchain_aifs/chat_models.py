@@ -263,6 +263,7 @@ class ChatAIFS(SeeingChat):
 
         Raises:
             ImageError: a picture that could not be sent either.
+            ValueError: what else could not be sent, as a block of a model's in a message of the user's.
         """
         with own_errors():
             return message_tokens(messages, tools or (), self._eyes({}))

@@ -235,13 +235,13 @@ def _arguments(message: AIMessage, name: str) -> str:
     if isinstance(message, AIMessageChunk):
         called = [chunk for chunk in message.tool_call_chunks if chunk["name"] == name]
         if called:
-            return called[0]["args"] or ""
+            return called[0]["args"] or "{}"  # as when it comes whole
     for call in message.tool_calls:
         if call["name"] == name:
             return json.dumps(call["args"])
     for invalid in message.invalid_tool_calls:
         if invalid["name"] == name:
-            raise StructuredOutputError(f"The arguments of {name!r} are no JSON: {invalid['error']}", message)
+            raise StructuredOutputError(f"The arguments of {name!r} cannot be read: {invalid['error']}", message)
     others = ", ".join(repr(call["name"]) for call in message.tool_calls) or "none"
     what = f"The model was to call {name!r}, and did not (calls: {others}). Another method= may suit it better."
     raise StructuredOutputError(what, message)

@@ -125,6 +125,17 @@ def test_null_is_no_arguments(server: Emulator, arguments: Any) -> None:
         assert message.invalid_tool_calls == []
 
 
+@pytest.mark.parametrize("arguments", NOTHING)
+def test_no_arguments_are_data_where_none_are_needed(server: Emulator, arguments: Any) -> None:
+    """Where every field has a default, a call without arguments is the data, whole or streamed."""
+    chat = ChatAIFS(model=QWEN).with_structured_output(Wish, method="function_calling")
+    whole, told = answers(arguments, "Wish")
+    server.fail(200, body=whole)
+    assert chat.invoke("Hello") == Wish()
+    server.fail(200, body=told, headers={"content-type": "text/event-stream"})
+    assert list(chat.stream("Hello"))[-1] == Wish()
+
+
 def test_an_invalid_call_takes_no_other_with_it(server: Emulator) -> None:
     """Of two calls of an answer the one with an object is a call."""
     calls = [{"function": {"name": "Person", "arguments": arguments}} for arguments in ("[1]", '{"name": "A"}')]
