@@ -352,19 +352,19 @@ def test_data_comes_by_every_method(method: Any) -> None:
 
 def test_the_sdk_knows_the_emulators_responses(server: Emulator) -> None:
     """OpenAI's SDK reads the emulator's responses and streams without a word of complaint."""
-    client = openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0)
-    whole = client.responses.create(model=MODEL, input="Hello", instructions="Be brief.")
-    assert "emulator" in whole.output_text
-    assert whole.usage is not None
-    assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens > 0
-    with client.responses.stream(model=MODEL, input="Hello") as stream:
-        kinds = [event.type for event in stream]
-        assert stream.get_final_response().output_text == whole.output_text
-    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
-    again = client.responses.create(model=MODEL, input="Hello", previous_response_id=whole.id)
-    assert again.previous_response_id == whole.id
-    with pytest.raises(openai.BadRequestError):
-        client.responses.create(model=MODEL, input=[])
+    with openai.OpenAI(base_url=server.base_url, api_key=server.api_key, max_retries=0) as client:
+        whole = client.responses.create(model=MODEL, input="Hello", instructions="Be brief.")
+        assert "emulator" in whole.output_text
+        assert whole.usage is not None
+        assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens > 0
+        with client.responses.stream(model=MODEL, input="Hello") as stream:
+            kinds = [event.type for event in stream]
+            assert stream.get_final_response().output_text == whole.output_text
+        assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+        again = client.responses.create(model=MODEL, input="Hello", previous_response_id=whole.id)
+        assert again.previous_response_id == whole.id
+        with pytest.raises(openai.BadRequestError):
+            client.responses.create(model=MODEL, input=[])
 
 
 def test_a_proxy_is_no_reason_to_warn() -> None:
