@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from aifs_vision._engine import Vision
     from aifs_vision._estimate import Estimate
     from aifs_vision._folders import find_images
-    from aifs_vision._formats import IMAGE_SUFFIXES, READABLE_SUFFIXES
+    from aifs_vision._formats import IMAGE_SUFFIXES, READABLE_SUFFIXES, mime_type_of
     from aifs_vision._frames import Frames
     from aifs_vision._guards import ImageLimits
     from aifs_vision._images import PreparedImage
@@ -167,6 +167,7 @@ __all__ = [
     "http_client",
     "image_tokens",
     "is_source",
+    "mime_type_of",
     "model_card",
     "name_of",
     "path_named",
@@ -195,7 +196,7 @@ _HOMES = {
     "_roots": "path_named",
     "_run": "Run",
     "_folders": "find_images",
-    "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES",
+    "_formats": "IMAGE_SUFFIXES READABLE_SUFFIXES mime_type_of",
     "_frames": "Frames",
     "_guards": "ImageLimits",
     "_sources": "Source SourcePages is_source name_of",

@@ -12,6 +12,7 @@ __all__ = [
     "PICTURES",
     "READABLE_SUFFIXES",
     "Format",
+    "mime_type_of",
     "name_of_bytes",
     "sniff",
 ]
@@ -48,6 +49,12 @@ def sniff(data: bytes) -> Format | None:
     """The format of a file by its first `HEAD` bytes, or None."""
     head = bytes(data[:HEAD])
     return next((kind for kind in FORMATS if kind.magic.match(head)), None)
+
+
+def mime_type_of(data: bytes) -> str | None:
+    """The MIME type of a picture, document or video that is read here, by its first bytes; None for others."""
+    kind = sniff(data)
+    return None if kind is None else kind.mime_type
 
 
 def name_of_bytes(data: bytes) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._loop = asyncio.get_running_loop()
         self._unread: deque[bytes] = deque()
         self._unread_size = 0
-        self._ended = self._closed = self._held_back = False
+        self._ended = self._lost = self._closed = self._held_back = False
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None  # there is none as long as this waits
@@ -85,7 +85,7 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         _wake(self._reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended, self._error = True, exc
+        self._ended, self._lost, self._error = True, True, exc
         _wake(self._reader)
         _wake(self._room)
 
@@ -140,7 +140,8 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         """Closes it at once; never waits, so that nothing can come between."""
         self._closed = True
-        self._transport.abort()
+        if not self._lost:  # asyncio's transport cannot bear it twice where it had closed with bytes still to write
+            self._transport.abort()
 
     async def start_tls(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, RemoveMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai.chat_models._compat import _convert_from_v1_to_chat_completions
 from langchain_openai.chat_models.base import _convert_message_to_dict
@@ -26,7 +27,7 @@ __all__ = ["message_tokens", "pieces", "words_tokens"]
 
 _MESSAGE = 4  # tokens that chat templates wrap around a message
 _USUAL = (1024, 1024)  # px assumed of a picture at a URL
-_SEEN = "aifs_seen"  # the type of a part that stands for a picture, and says its tokens
+_SEEN = f"seen {uuid4()}"  # the type of a part that stands for a picture, and says its tokens; nobody else's
 
 
 def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: Eyes) -> int:
@@ -40,7 +41,12 @@ def message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Any], eyes: 
         ImageError: a picture that could not be sent either.
         ValueError: a block of a model in a message of another, which could not be sent either.
     """
-    sent = arranged(messages, lambda found: [{"type": _SEEN, "tokens": count} for count in _seen(found, eyes)])
+    kept = [message for message in messages if not isinstance(message, RemoveMessage)]
+    sent = arranged(
+        kept,
+        lambda found: [{"type": _SEEN, "tokens": count} for count in _seen(found, eyes)],
+        sees=eyes.card.takes_images,
+    )
     count = sum(_MESSAGE + sum(map(words_tokens, _texts(message))) for message in map(_body, sent))
     count += sum(tokens for message in sent for tokens in _pictures(message))
     return count + sum(text_tokens(json.dumps(convert_to_openai_tool(tool))) for tool in tools)

@@ -12,26 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
-from aifs_vision import ImageFormatError
+from aifs_vision import ImageFormatError, bytes_of_base64, mime_type_of
 from langchain_aifs._blocks import KINDS, LOOKED_AT, Attached, read_block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
 
 __all__ = ["blocks_of", "may_be_blocks"]
 
 _OPENED = ('[{"', '["', '{"')
+_HEAD = 128  # characters of base64 that tell a format
+_OF_BLOCKS = frozenset(
+    """
+    type id index extras detail name title filename mime_type mimeType media_type format base64 data bytes image
+    image_url file file_data video audio source source_type
+    """.split()
+)  # what blocks say of themselves; the rest is the tool's
 _NAMED = re.compile(f'"(?:{"|".join(sorted(LOOKED_AT))})"')  # looks at 1 MB of base64 in 0.3 ms
 
 
 def blocks_of(message: BaseMessage) -> Sequence[Any]:
     """The content blocks of a message, also where they have become a text; none where the content is any other text.
 
-    A tool's text is read as blocks where it is a JSON list of them, or a block, and there is data or an address of a
-    picture, document or video in it. What is no block stays a text beside them. Where there is such, addresses alone
-    do not count: lists of what a search has found look like that.
+    A tool's text is read as blocks where it is a JSON list of them, or a block, and there are the data of a picture,
+    document or video in it. All else in it stays a text beside them: addresses, which a search may have found, data
+    of the tool's own, and what a block says of its picture.
     """
     if isinstance(message.content, list):
         return message.content
@@ -41,11 +48,10 @@ def blocks_of(message: BaseMessage) -> Sequence[Any]:
         held = json.loads(message.content)
     except (ValueError, RecursionError):
         return ()
-    listed = held if isinstance(held, list) else [held]
-    alone = all(map(_is_block, listed))
-    if not any(_shows(block, addresses=alone) for block in listed):
+    read = [(block, _read(block)) for block in (held if isinstance(held, list) else [held])]
+    if not any(isinstance(found, Attached) for _, found in read):
         return ()
-    return [block if _is_block(block) else {"type": "json", "json": block} for block in listed]
+    return [part for block, found in read for part in _parts(block, found)]
 
 
 def may_be_blocks(message: BaseMessage) -> bool:
@@ -65,11 +71,33 @@ def _is_block(block: Any) -> bool:
     return len(block) == 1 and any(key in KINDS and (key == "text" or isinstance(block[key], dict)) for key in block)
 
 
-def _shows(block: Any, *, addresses: bool) -> bool:
+def _read(block: Any) -> Attached | dict[str, Any] | None:
+    """What a block holds: a file that can be looked at, or a text; None for everything else."""
     if not _is_block(block):
-        return False
+        return None
     try:
         found = read_block(block, "")
     except ImageFormatError:  # no data, or what only its name makes a file
+        return None
+    if not isinstance(found, Attached):
+        return found if found.get("type") == "text" else None
+    return found if _is_file(found.source) else None
+
+
+def _is_file(source: Any) -> bool:
+    """Whether this is a file that is read here, and no address, nor a word that could be base64 as well."""
+    try:
+        head = source if isinstance(source, bytes) else bytes_of_base64(str(source).partition(",")[2][:_HEAD])
+    except ValueError:
         return False
-    return isinstance(found, Attached) and (addresses or not found.is_address)
+    return mime_type_of(head) is not None
+
+
+def _parts(block: Any, found: Attached | dict[str, Any] | None) -> Iterator[Any]:
+    """A block, and what it says besides its picture; or what is none, as a text in JSON."""
+    if found is None:
+        yield {"type": "json", "json": block}
+        return
+    yield block
+    if isinstance(found, Attached) and "type" in block and (more := block.keys() - _OF_BLOCKS):
+        yield {"type": "json", "json": {key: value for key, value in block.items() if key in more}}

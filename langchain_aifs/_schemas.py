@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, RootModel
 from typing_extensions import NotRequired, Required, TypedDict, get_type_hints, is_typeddict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 __all__ = ["DESCRIBES_FUNCTIONS", "answer_class", "as_langchain_reads", "fits_strictness"]
 
@@ -172,13 +173,15 @@ def fits_strictness(schema: Mapping[str, Any]) -> bool:
 
 def _is_strict(schema: Mapping[str, Any], depth: int, words: list[str]) -> bool:
     """Whether a part of a schema is taken; `words` gathers its fields and choices."""
-    kind, keys = schema.get("type"), schema.keys() - {"title", "description"}
-    if depth > _DEEPEST:
+    if depth > _DEEPEST or not isinstance(schema, Mapping) or not isinstance(schema.get("type", ""), str):
         return False
+    kind, keys = schema.get("type"), schema.keys() - {"title", "description"}
     if keys == {"anyOf"}:
         # Of two objects whose first fields are named alike it could not tell which one is meant, and refuses them.
-        larger = [choice for choice in schema["anyOf"] if choice.get("type") not in _PLAIN_TYPES]
-        return len(larger) <= 1 and all(_is_strict(choice, depth, words) for choice in schema["anyOf"])
+        choices = schema["anyOf"]
+        return all(_is_strict(choice, depth, words) for choice in choices) and (
+            sum(choice.get("type") not in _PLAIN_TYPES for choice in choices) <= 1
+        )
     if kind == "object":
         fields: Mapping[str, Any] = schema.get("properties") or {}
         words += fields
@@ -192,6 +195,6 @@ def _is_strict(schema: Mapping[str, Any], depth: int, words: list[str]) -> bool:
     if kind == "array":
         return keys == {"type", "items"} and _is_strict(schema["items"], depth + 1, words)
     if kind == "string" and keys == {"type", "enum"}:
-        words += schema["enum"]
-        return True
+        words += map(str, schema["enum"])
+        return all(isinstance(choice, str) for choice in schema["enum"])
     return kind in _PLAIN_TYPES and keys == {"type"}

@@ -88,17 +88,19 @@ def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
         SettingsError: there is a picture, and the model takes none.
         ValueError: a block of a model in a message of another.
     """
-    return arranged(messages, eyes.parts)
+    return arranged(messages, eyes.parts, sees=eyes.card.takes_images)
 
 
-def arranged(messages: Sequence[BaseMessage], show: _Show) -> list[BaseMessage]:
+def arranged(messages: Sequence[BaseMessage], show: _Show, *, sees: bool) -> list[BaseMessage]:
     """The messages as `sendable` has them, with whatever parts `show` makes of what is to be looked at.
+
+    For a model that does not see, texts of tools stay the texts that they are.
 
     Raises:
         ImageFormatError: a block whose picture cannot be had.
         ValueError: a block of a model in a message of another.
     """
-    held = [blocks_of(message) for message in messages]
+    held = [blocks_of(message) if sees or isinstance(message.content, list) else () for message in messages]
     if not any(held):
         return list(messages)
     moved = _Moved()

@@ -101,7 +101,7 @@ def test_newer_models_of_a_family_are_asked_as_it_is(name: str) -> None:
     assert (card.max_tokens_field, card.takes_temperature, card.reasoning) == ("max_completion_tokens", False, True)
 
 
-@pytest.mark.parametrize("name", ["gpt-4.5", "nobody", "olmo-3", "gpt-oss-20b", "", "qwen3-o1"])
+@pytest.mark.parametrize("name", ["gpt-4.5", "gpt-5-chat-latest", "nobody", "olmo-3", "gpt-oss-20b", "", "qwen3-o1"])
 def test_other_models_are_asked_as_most(name: str) -> None:
     """Names that only look a little like those of such a family are not taken for it."""
     card = model_card(name)

@@ -337,6 +337,23 @@ def test_an_answer_cut_off_is_an_error_by_tls_too(server: Emulator, authority: t
     assert len(server.requests) == 4
 
 
+def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
+    """A server that refuses what is too large before it has all of it, as nginx does, is heard."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        refusal = answered(b'{"detail": "too large"}', b"connection: close")
+        connection.sendall(refusal.replace(b"200 OK", b"413 Content Too Large"))
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536):
+            pass
+
+    with accepting(serve) as (url, _):
+        client = http_client(base_url=url, api_key="k", limits=Limits())
+        for _ in range(5):
+            assert client.post("/chat/completions", json={**ASKED, "more": "x" * MUCH}).status_code == 413
+
+
 def test_a_stream_that_nobody_reads_holds_its_server_back() -> None:
     """What a server sends and nobody reads is not gathered: the server has to wait, and goes on when it is read."""
     sent, piece = [0], b"data: " + b"x" * 65_536 + b"\n\n"

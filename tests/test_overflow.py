@@ -23,6 +23,7 @@ OPENAI = (
     "Please reduce the length of the messages."
 )
 TOO_LONG = {
+    "a prompt that speaks of rates": "This model's maximum context length is 8192 tokens. Text: rate limit",
     "OpenAI": OPENAI,
     "OpenAI, in brief": OPENAI.partition(". ")[0],
     "OpenAI, older": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000.",
@@ -58,6 +59,9 @@ OTHERS = {
     "a rate, litellm": "litellm.RateLimitError: too many tokens",
     "the room alone": "max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens",
     "a parameter": "Invalid value: 'huge'. Supported values of search_context_size are 'low', 'medium' and 'high'.",
+    "another unknown parameter": "Unrecognized request argument supplied: context_window",
+    "a bound of answers": "`max_new_tokens` must be strictly positive",
+    "another bound of answers": "`max_new_tokens` must be <= 512. Given: 1000",
     "an unknown parameter": "Unrecognized request argument supplied: max_model_len",
     "another length": "Invalid 'messages[0].name': string too long. Expected a string with maximum length 64.",
 }

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from PIL import Image, ImageDraw, ImageFont
 
 from langchain_aifs import ChatAIFS
@@ -128,6 +128,12 @@ CALLS: dict[str, AIMessage] = {
         "A", invalid_tool_calls=[{**CALL, "args": json.dumps(ARGUMENTS)[:-1] + "]", "error": None}]
     ),
 }
+
+
+def test_messages_that_are_to_go_count_nothing() -> None:
+    """A RemoveMessage of a graph is sent to nobody."""
+    chat, said = ChatAIFS(api_key="k"), HumanMessage("Hello")
+    assert chat.get_num_tokens_from_messages([said, RemoveMessage("1")]) == chat.get_num_tokens_from_messages([said])
 
 
 def test_a_call_without_a_function_counts_nothing() -> None:

@@ -122,6 +122,10 @@ def test_they_are_pictures_of_the_conversation(server: Emulator) -> None:
         [{"type": ["image"], "image": 5}],
         [{"type": "image", "base64": 5, "data": {"width": 5}}, {"type": "x"}],
         {"type": "image", "size": 5},
+        {"type": "file", "name": "notes", "data": "Anna"},
+        {"type": "file", "name": "a.zip", "data": base64.b64encode(b"PK" * 99).decode()},
+        [{"type": "document", "title": "Doc", "text": "the text", "image": "d41d8cd98f00b204e9800998ecf8427e"}],
+        [{"type": "image", "url": "https://shop.example/cat.png", "title": "Cat", "price": 12}],
         [NOTE],
     ],
 )
@@ -148,6 +152,24 @@ def test_what_is_no_json_stays_a_text(server: Emulator, text: str) -> None:
     """A text that only looks like blocks is sent as it is, however deep or long what is in it."""
     ChatAIFS().invoke(talk(ToolMessage(text, tool_call_id="1")))
     assert server.requests[0].body["messages"][-1]["content"] == text
+
+
+def test_what_stands_beside_a_picture_is_kept(server: Emulator) -> None:
+    """What a block says besides its picture, and blocks that have none, are texts beside it."""
+    found = {"type": "file", "name": "a.txt", "url": "https://shop.example/a.txt"}
+    ChatAIFS().invoke(talk(returned([NOTE, {**IMAGE, "page": 3}, found])))
+    (request,) = server.requests
+    result = next(message for message in request.body["messages"] if message["role"] == "tool")
+    assert [json.loads(part["text"]) for part in result["content"] if part["text"][0] == "{"] == [{"page": 3}, found]
+    assert len(request.images) == 1
+
+
+def test_a_model_that_does_not_see_gets_the_text(server: Emulator) -> None:
+    """For a model that takes no images the text of a tool stays what it is, in counts, too."""
+    chat, messages = ChatAIFS(model="Llama-3.3-70B-Instruct"), talk(returned([NOTE, IMAGE]))
+    chat.invoke(messages)
+    assert server.requests[0].body["messages"][-1]["content"] == messages[-1].content
+    assert chat.get_num_tokens_from_messages(messages) > len(B64) / 8
 
 
 def test_only_tools_say_blocks_as_texts(server: Emulator) -> None:
