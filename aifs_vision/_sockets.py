@@ -140,7 +140,9 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         """Closes it at once; never waits, so that nothing can come between."""
         self._closed = True
-        if not self._lost:  # asyncio's transport cannot bear it twice where it had closed with bytes still to write
+        if self._lost:  # a transport that has closed with bytes still to write cannot bear abort()
+            self._transport.close()
+        else:
             self._transport.abort()
 
     async def start_tls(
