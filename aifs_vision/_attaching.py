@@ -39,10 +39,7 @@ def check_image_options(
     *, size: ImageSize = "auto", frames: Frames = "auto", image_limits: ImageLimits | None = None
 ) -> None:
     """Raises now what `prepare_images` would raise at the first picture: SettingsError for options that cannot be."""
-    check_frames(frames)
-    _task(size)
-    if image_limits is not None and not isinstance(image_limits, ImageLimits):
-        raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
+    _checked(size, frames, image_limits)
 
 
 def prepare_images(
@@ -73,11 +70,11 @@ def prepare_images(
         ImageError: the source cannot be read, or is too large.
         SettingsError: a model that takes no images, or options that cannot be.
     """
-    check_image_options(size=size, frames=frames, image_limits=image_limits)
+    task = _checked(size, frames, image_limits)
     card = model_card(model) if isinstance(model, str) else model
     if not card.takes_images:
         raise SettingsError.blind_model(card.name)
-    task, limits = _task(size), image_limits or ImageLimits()
+    limits = image_limits or ImageLimits()
     given, pages = (source.source, source.pages) if isinstance(source, SourcePages) else (source, None)
     content = _content_of(given)
     key = None if content is None else (content, pages, card.name, size, frames, limits)
@@ -98,6 +95,14 @@ def _content_of(source: object) -> Hashable:
                 times = found.st_mtime_ns, found.st_ctime_ns
                 return os.fspath(source), found.st_dev, found.st_ino, found.st_size, *times
     return None
+
+
+def _checked(size: ImageSize, frames: Frames, image_limits: ImageLimits | None) -> Task:
+    """What decides the size of pictures, where the options can be right."""
+    check_frames(frames)
+    if image_limits is not None and not isinstance(image_limits, ImageLimits):
+        raise SettingsError.bad_value("image_limits", image_limits, "it is an ImageLimits(...), or None")
+    return _task(size)
 
 
 def _task(size: ImageSize) -> Task:

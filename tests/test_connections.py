@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import warnings
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,76 +20,17 @@ from aifs_vision import APIConnectionError, APITimeoutError, Limits, Vision, htt
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated, virtual_time
 from tests.pictures import corners, saved
+from tests.servers import accepting, answer_all, answer_one, answered, asked
 from tests.service import answer
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 PNG = saved(corners())
 ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Tell me"}]}
-OK = json.dumps(answer("seen")).encode()
 MUCH = 16 * 2**20  # bytes; more than the buffers of the system and of a connection take
-
-
-@contextmanager
-def accepting(serve: Callable[[socket.socket], object]) -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server that lets a function serve each connection in a thread; its address, and the connections."""
-    listener, accepted, threads = (
-        socket.create_server(("127.0.0.1", 0)),
-        list[socket.socket](),
-        list[threading.Thread](),
-    )
-
-    def served(connection: socket.socket) -> None:
-        with connection:
-            try:
-                serve(connection)
-            except OSError:
-                return  # the client has left
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            accepted.append(connection)
-            threads.append(threading.Thread(target=served, args=[connection], daemon=True))
-            threads[-1].start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2", accepted
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in accepted:
-            with suppress(OSError):  # it has ended
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join()
-
-
-def asked(connection: socket.socket) -> bytes:
-    """One whole request; nothing at the end."""
-    held = b""
-    while b"\r\n\r\n" not in held:
-        if not (more := connection.recv(65_536)):
-            return b""
-        held += more
-    head, _, body = held.partition(b"\r\n\r\n")
-    lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    while len(body) < int(lines.get(b"content-length", 0)):
-        body += connection.recv(65_536)
-    return held
-
-
-def answered(body: bytes = OK, *headers: bytes) -> bytes:
-    """A response with this body."""
-    head = [b"HTTP/1.1 200 OK", b"content-type: application/json", b"content-length: %d" % len(body), *headers]
-    return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 @pytest.fixture(autouse=True)
@@ -256,12 +197,7 @@ def test_the_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch, serv
 
 def test_a_connection_that_the_server_has_ended_is_not_used_again() -> None:
     """A server may end a connection that nobody uses; the next request goes by another one, and is not lost."""
-
-    def serve(connection: socket.socket) -> None:
-        if asked(connection):
-            connection.sendall(answered())
-
-    with accepting(serve) as (url, accepted):
+    with accepting(answer_one) as (url, accepted):
         vision = Vision(base_url=url, api_key="k")
         for number in range(1, 6):
             assert vision.read(PNG).attempts == 1
@@ -271,12 +207,7 @@ def test_a_connection_that_the_server_has_ended_is_not_used_again() -> None:
 
 def test_a_connection_is_used_again() -> None:
     """One after the other, requests go by one connection."""
-
-    def serve(connection: socket.socket) -> None:
-        while asked(connection):
-            connection.sendall(answered())
-
-    with accepting(serve) as (url, accepted):
+    with accepting(answer_all) as (url, accepted):
         vision = Vision(base_url=url, api_key="k")
         assert [vision.read(PNG).attempts for _ in range(5)] == [1] * 5
         assert len(accepted) == 1

@@ -35,6 +35,7 @@ from aifs_vision import (
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated, virtual_time
 from tests.pictures import corners, saved
+from tests.servers import accepting, answered, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,36 +213,20 @@ def test_a_silent_server_is_given_up(server: Emulator) -> None:
 
 def test_a_dripping_server_is_given_up() -> None:
     """A server that sends a byte now and then does not get around the timeout: it bounds the whole answer."""
-    listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
 
-    def drip() -> None:
-        while not stop.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n")
+        for _ in range(100):
+            if stop.wait(0.05):
                 return
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n")
-                for _ in range(100):
-                    if stop.wait(0.05):
-                        return
-                    try:
-                        connection.sendall(b" ")
-                    except OSError:
-                        break
+            connection.sendall(b" ")
 
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v2"
+    with accepting(drip) as (url, _):
         with pytest.raises(APITimeoutError):
             Vision(base_url=url, api_key="k", timeout=0.3).read(PNG)
-    finally:
         stop.set()
-        listener.close()
-        thread.join()
 
 
 def test_an_unreachable_server_is_a_clear_error() -> None:
@@ -303,26 +288,14 @@ def test_limits_without_numbers_do_not_pace(server: Emulator) -> None:
 @pytest.fixture
 def proxy() -> Iterator[tuple[str, list[str]]]:
     """An HTTP proxy that notes what it was asked for; its address, and its notes."""
-    listener, asked = socket.create_server(("127.0.0.1", 0)), list[str]()
+    notes = list[str]()
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += connection.recv(65536)
-                asked.append(head.split(b"\r\n")[0].decode())
-                body = json.dumps({"detail": "from the proxy"}).encode()
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+    def serve(connection: socket.socket) -> None:
+        notes.append(asked(connection).split(b"\r\n")[0].decode())
+        connection.sendall(answered(b'{"detail": "from the proxy"}').replace(b"200 OK", b"400 Bad Request"))
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
-    listener.close()
+    with accepting(serve) as (url, _):
+        yield url.removesuffix("/v2"), notes
 
 
 def test_proxies_of_the_environment_are_used(

@@ -1,0 +1,91 @@
+"""Servers that do with a connection whatever a test says, byte by byte."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from tests.service import answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["accepting", "answer_all", "answer_one", "answered", "asked"]
+
+OK = json.dumps(answer("seen")).encode()
+
+
+@contextmanager
+def accepting(serve: Callable[[socket.socket], object]) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that lets a function serve each connection in a thread; its address, and the connections."""
+    listener, accepted, threads = (
+        socket.create_server(("127.0.0.1", 0)),
+        list[socket.socket](),
+        list[threading.Thread](),
+    )
+
+    def served(connection: socket.socket) -> None:
+        with connection:
+            try:
+                serve(connection)
+            except OSError:
+                return  # the client has left
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            accepted.append(connection)
+            threads.append(threading.Thread(target=served, args=[connection], daemon=True))
+            threads[-1].start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2", accepted
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for connection in accepted:
+            with suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+def asked(connection: socket.socket) -> bytes:
+    """One whole request; nothing at the end."""
+    held = b""
+    while b"\r\n\r\n" not in held:
+        if not (more := connection.recv(65_536)):
+            return b""
+        held += more
+    head, _, body = held.partition(b"\r\n\r\n")
+    lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(lines.get(b"content-length", 0)):
+        body += connection.recv(65_536)
+    return held
+
+
+def answered(body: bytes = OK, *headers: bytes) -> bytes:
+    """A response with this body."""
+    head = [b"HTTP/1.1 200 OK", b"content-type: application/json", b"content-length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def answer_one(connection: socket.socket) -> bool:
+    """Answers one request; False where there is none any more."""
+    if not asked(connection):
+        return False
+    connection.sendall(answered())
+    return True
+
+
+def answer_all(connection: socket.socket) -> None:
+    """Answers request after request."""
+    while answer_one(connection):
+        pass
