@@ -152,7 +152,7 @@ def hostile() -> list[tuple[str, bytes]]:
     return cases
 
 
-@pytest.mark.filterwarnings("default")  # of decoders, about what they find
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of decoders, about what they find
 def test_hostile_files_raise_errors_of_the_tree_alone(vision: Vision) -> None:
     """Over two thousand damaged files are each read or refused with an error of the tree, in bounded memory."""
     cases = hostile()
