@@ -149,15 +149,16 @@ _TOO_LONG = re.compile(
     r"context[ _]?length|context ?window|context_window_exceeded|maximum context"
     r"|(?:available|exceed)[ _]context[ _](?:limit|size)"
     r"|input (?:is )?too long|prompt is too long|maximum (?:model|prompt) length|exceeded model token limit"
-    r"|too many (?:input )?tokens|input tokens exceed|exceeds? the (?:maximum|model)[^.]{0,40}tokens"
+    r"|too many (?:input )?tokens|input tokens exceed"
+    r"|exceeds? the (?:maximum|model)(?:(?!output|completion)[^.]){0,40}tokens"
     r"|inputs\W{0,3} tokens \+ \W{0,3}max_new_tokens\W{0,3} must be|inputs\W{0,3}must have less than \d+ tokens"
-    r"|reduce the length of the messages",
+    r"|reduce the length of the messages|input token count is \d+|exceeds the pre-allocated encoder cache",
     re.IGNORECASE,
 )
-# Such words may also be of tokens in a time, for which nothing is too long.
-_RATE = re.compile(
+# Such words may also be of tokens in a time, for which nothing is too long, or names that somebody has given.
+_ELSE = re.compile(
     r"(?<![a-z])per[ _-](?:second|sec|minute|min|hour|day)(?![a-z])|\btp[md]\b|rate[ _-]?limit"
-    r"|please wait|try again in \d",
+    r"|please wait|try again in \d|invalid schema for|unrecognized request argument",
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content_filter|content management policy|ResponsibleAIPolicy", re.IGNORECASE)
@@ -176,7 +177,7 @@ def is_filtered(error: BadRequestError) -> bool:
 def is_too_long(words: str) -> bool:
     """Whether the words or the code of an error say that the context window has no room for the question."""
     certain = "context_length_exceeded" in words or "maximum context length is" in words
-    return certain or (_TOO_LONG.search(words) is not None and _RATE.search(words) is None)
+    return certain or (_TOO_LONG.search(words) is not None and _ELSE.search(words) is None)
 
 
 def is_used_up(body: str, *, waiting_helps: bool) -> bool:

@@ -83,6 +83,7 @@ class _Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def eof_received(self) -> None:
         self._ended = True
         _wake(self._reader)
+        _wake(self._room)  # the server may have said why it takes no more
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended, self._lost, self._error = True, True, exc

@@ -28,6 +28,7 @@ _REFERENCES = ("file_id", "fileId")
 _PATHS = ("path", "file_path", "filepath")
 # Anthropic's, Google's and OpenAI's blocks hold their data one level down.
 _WRAPPED = ("source", "inline_data", "inlineData", "file_data", "fileData", "file", "input_audio")
+_NESTED = 4  # levels down; no form needs more than two
 _WRITTEN = ("text/", "application/json", "application/xml")  # documents that are texts
 _USE_BLOCK = "use langchain_aifs.image_block(...), which takes paths, bytes and PIL images"
 _SHOWN = 80  # characters of what cannot be read
@@ -71,8 +72,13 @@ def read_block(block: Any, place: str) -> Attached | dict[str, Any]:
 
 
 def is_picture(block: Any) -> bool:
-    """Whether a block may hold something to look at; cheap, and right about texts."""
-    return not isinstance(block, str) and _kind(block) in LOOKED_AT
+    """Whether there is something to look at in a block, by its kind and label; cheap, as it decodes nothing."""
+    if isinstance(block, str):
+        return False
+    kind = _kind(block)
+    if kind == "non_standard" and isinstance(block.get("value"), dict):
+        return is_picture(block["value"])
+    return kind in LOOKED_AT and not (_READERS[kind] is _document and (_is_written(block) or _is_sound(block)))
 
 
 def _kind(block: Mapping[str, Any]) -> str:
@@ -113,13 +119,12 @@ def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
 
 def _document(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     """A PDF, picture, video or text by its label; addresses of documents and videos are not fetched by anybody."""
-    label = _label(block)
-    if label.startswith(_WRITTEN) or label.endswith("+json") or block.get("source_type") == "text":
+    if _is_written(block):
         return _text(_plain(block), place)
-    if label.startswith("audio/"):
-        return _sound({**block, "type": "audio", "mime_type": label}, place)
+    if _is_sound(block):
+        return _sound({**block, "type": "audio", "mime_type": _label(block)}, place)
     found = _picture(block, place)
-    if isinstance(found, Attached) and found.is_address and not label.startswith("image/"):
+    if isinstance(found, Attached) and found.is_address and not _label(block).startswith("image/"):
         what = f"the address of a document or video ({str(found.source)[:_SHOWN]!r})"
         raise _unreadable(place, what, "the service fetches pictures alone; download it and give its bytes")
     return found
@@ -161,9 +166,20 @@ _READERS: dict[str, _Reader] = {
     "audio": _sound,
     "input_audio": _sound,
 }
-_TEXTS = frozenset({"text", "input_text", "json"})
 KINDS = frozenset(_READERS)
-LOOKED_AT = KINDS - _TEXTS
+LOOKED_AT = frozenset(kind for kind, reader in _READERS.items() if reader in {_picture, _document})
+
+
+def _is_written(block: Mapping[str, Any]) -> bool:
+    """Whether a document is a text."""
+    label, source = _label(block), block.get("source")
+    of_text = block.get("source_type") == "text" or (isinstance(source, dict) and source.get("type") == "text")
+    return of_text or label.startswith(_WRITTEN) or label.endswith("+json")
+
+
+def _is_sound(block: Mapping[str, Any]) -> bool:
+    """Whether a document is sound."""
+    return _label(block).startswith("audio/")
 
 
 def _plain(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -207,17 +223,17 @@ def _source(block: Mapping[str, Any], place: str) -> bytes | str | Image.Image:
     return of_bytes(found) if isinstance(found, bytes) else found
 
 
-def _found(block: Mapping[str, Any], place: str) -> Any:
+def _found(block: Mapping[str, Any], place: str, level: int = 0) -> Any:
     """Bytes, a data URI, an http(s) URL or a PIL image: whatever stands under one of the keys; or None."""
     for key in _WRAPPED:
         if isinstance(block.get(key), dict):
             block = {**block, **block[key]}
     for key in _BYTES:
         if block.get(key) is not None:
-            return _decoded(block[key], place)
+            return _decoded(block[key], place, level)
     for key in _ADDRESSES:
         if block.get(key) is not None:
-            return _address(block[key], place)
+            return _address(block[key], place, level)
     reference = next((block[key] for key in _REFERENCES if key in block), None)
     if reference is None and block.get("source_type") == "id":
         reference = block.get("id")
@@ -229,9 +245,15 @@ def _found(block: Mapping[str, Any], place: str) -> Any:
     return None
 
 
-def _decoded(value: Any, place: str) -> Any:
+def _further_down(block: Mapping[str, Any], place: str, level: int) -> Any:
+    if level > _NESTED:
+        raise _unreadable(place, f"a block whose data are more than {_NESTED} levels down", _USE_BLOCK)
+    return _found(block, place, level)
+
+
+def _decoded(value: Any, place: str, level: int) -> Any:
     if isinstance(value, dict):
-        return _found(value, place)
+        return _further_down(value, place, level + 1)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, str):
@@ -265,9 +287,9 @@ def _of_data_uri(text: str) -> bytes | str:
     return text
 
 
-def _address(value: Any, place: str) -> Any:
+def _address(value: Any, place: str, level: int) -> Any:
     if isinstance(value, dict):
-        return _found(value, place)
+        return _further_down(value, place, level + 1)
     if not isinstance(value, str):
         raise _unreadable(place, f"an address that is a {type(value).__name__}", _USE_BLOCK)
     text = value.strip()

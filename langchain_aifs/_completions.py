@@ -52,7 +52,7 @@ class _Endpoint:
         told: dict[str, Any] = {"aifs_own_headers": True}  # all are of the user: no SDK has added any
         if timeout is not None:
             told["timeout"] = httpx.Timeout(timeout).as_dict()
-        content = body.encode("utf-8", "surrogatepass")
+        content = body.encode("utf-8", "backslashreplace")  # half a surrogate becomes what JSON has for it
         return httpx.Request("POST", url, headers=headers, content=content, extensions=told)
 
 

@@ -24,12 +24,9 @@ __all__ = ["blocks_of", "may_be_blocks"]
 
 _OPENED = ('[{"', '["', '{"')
 _HEAD = 128  # characters of base64 that tell a format
-_OF_BLOCKS = frozenset(
-    """
-    type id index extras detail name title filename mime_type mimeType media_type format base64 data bytes image
-    image_url file file_data video audio source source_type
-    """.split()
-)  # what blocks say of themselves; the rest is the tool's
+_OF_THE_FORM = frozenset(
+    "type id index format mime_type mimeType media_type source_type detail extras cache_control".split()
+)
 _NAMED = re.compile(f'"(?:{"|".join(sorted(LOOKED_AT))})"')  # looks at 1 MB of base64 in 0.3 ms
 
 
@@ -46,12 +43,12 @@ def blocks_of(message: BaseMessage) -> Sequence[Any]:
         return ()
     try:
         held = json.loads(message.content)
-    except (ValueError, RecursionError):
+        read = [(block, _read(block)) for block in (held if isinstance(held, list) else [held])]
+        if not any(isinstance(found, Attached) for _, found in read):
+            return ()
+        return [part for block, found in read for part in _parts(block, found)]
+    except (ValueError, RecursionError):  # no JSON, or so deep that nobody can have meant blocks
         return ()
-    read = [(block, _read(block)) for block in (held if isinstance(held, list) else [held])]
-    if not any(isinstance(found, Attached) for _, found in read):
-        return ()
-    return [part for block, found in read for part in _parts(block, found)]
 
 
 def may_be_blocks(message: BaseMessage) -> bool:
@@ -94,10 +91,30 @@ def _is_file(source: Any) -> bool:
 
 
 def _parts(block: Any, found: Attached | dict[str, Any] | None) -> Iterator[Any]:
-    """A block, and what it says besides its picture; or what is none, as a text in JSON."""
+    """A block and, as a text in JSON, what it says besides its contents; or all of what is none."""
     if found is None:
-        yield {"type": "json", "json": block}
+        yield _as_text(block)
         return
-    yield block
-    if isinstance(found, Attached) and "type" in block and (more := block.keys() - _OF_BLOCKS):
-        yield {"type": "json", "json": {key: value for key, value in block.items() if key in more}}
+    yield block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}
+    more = {key: value for key, value in block.items() if key not in _OF_THE_FORM} if isinstance(block, dict) else {}
+    if len(more) < 2:  # noqa: PLR2004 - the contents have to be under one of the keys
+        return
+    told: dict[str, Any] = {}
+    for key, value in more.items():
+        alone = {name: of_form for name, of_form in block.items() if name in _OF_THE_FORM} | {key: value}
+        other = _read(alone)
+        if isinstance(other, Attached) and _contents(other) != _contents(found):
+            yield alone
+        elif value is not None and (other is None or _contents(other) != _contents(found)):
+            told[key] = value
+    if told:
+        yield _as_text(told)
+
+
+def _contents(found: Attached | dict[str, Any]) -> Any:
+    return found.source if isinstance(found, Attached) else found["text"]
+
+
+def _as_text(value: Any) -> dict[str, str]:
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()  # half surrogates
+    return {"type": "text", "text": text}

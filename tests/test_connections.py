@@ -268,21 +268,28 @@ def test_an_answer_cut_off_is_an_error_by_tls_too(server: Emulator, authority: t
     assert len(server.requests) == 4
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
-    """A server that refuses what is too large before it has all of it, as nginx does, is heard."""
+@pytest.mark.parametrize("reads_on", [True, False])
+def test_a_refusal_in_the_middle_of_an_upload_is_heard(*, reads_on: bool) -> None:
+    """A server that refuses what is too large before it has all of it is heard, also where it takes no more."""
+    over = threading.Event()
 
     def serve(connection: socket.socket) -> None:
         connection.recv(65_536)
         refusal = answered(b'{"detail": "too large"}', b"connection: close")
         connection.sendall(refusal.replace(b"200 OK", b"413 Content Too Large"))
         connection.shutdown(socket.SHUT_WR)
+        if not reads_on:
+            over.wait()
         while connection.recv(65_536):
             pass
 
     with accepting(serve) as (url, _):
-        client = http_client(base_url=url, api_key="k", limits=Limits())
-        for _ in range(5):
-            assert client.post("/chat/completions", json={**ASKED, "more": "x" * MUCH}).status_code == 413
+        client = http_client(base_url=url, api_key="k", limits=Limits(), timeout=30)
+        try:
+            for _ in range(5):
+                assert client.post("/chat/completions", json={**ASKED, "more": "x" * MUCH}).status_code == 413
+        finally:
+            over.set()
 
 
 def test_a_stream_that_nobody_reads_holds_its_server_back() -> None:

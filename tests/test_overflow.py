@@ -43,6 +43,10 @@ TOO_LONG = {
     "decrease input length or `max_tokens` and try again",
     "Bedrock": "Input is too long for requested model.",
     "Google": "The input token count (1196265) exceeds the maximum number of tokens allowed (1048576).",
+    "Google, Vertex": "Unable to submit request because the input token count is 1251952 but model only supports up to "
+    "1048576. Reduce the input token count and try again.",
+    "vLLM, a picture": "The decoder prompt contains a(n) image item with length 6132, which exceeds the pre-allocated "
+    "encoder cache size 6084. Please reduce the input size or increase the encoder cache size.",
     "Mistral": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
     "xAI": "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
     "Groq": "Please reduce the length of the messages or completion.",
@@ -58,6 +62,9 @@ OTHERS = {
     "a rate, of a day": "Too many tokens per day, please wait before trying again.",
     "a rate, litellm": "litellm.RateLimitError: too many tokens",
     "the room alone": "max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens",
+    "the room for answers": "max_tokens (100000) exceeds the maximum number of output tokens (8192)",
+    "the name of a tool": "Invalid schema for function 'set_context_length': 'width' is required",
+    "an argument of that name": "Unrecognized request argument supplied: context_length",
     "a parameter": "Invalid value: 'huge'. Supported values of search_context_size are 'low', 'medium' and 'high'.",
     "another unknown parameter": "Unrecognized request argument supplied: context_window",
     "a bound of answers": "`max_new_tokens` must be strictly positive",

@@ -254,3 +254,10 @@ def test_a_call_may_have_its_own_timeout(server: Emulator) -> None:
     with pytest.raises(APITimeoutError, match=r"within 0\.1 s"):
         ChatAIFS().invoke("Hello", timeout=0.1)
     assert len(server.requests) == 2
+
+
+@pytest.mark.usefixtures("environment")
+def test_half_a_letter_is_sent_as_json(server: Emulator) -> None:
+    """Half a surrogate pair, as texts that were cut have, does not make a request that is no UTF-8."""
+    assert ChatAIFS().invoke("half \ud83d").content
+    assert server.requests[0].body["messages"] == [{"role": "user", "content": "half \ud83d"}]

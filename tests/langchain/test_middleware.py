@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.server
 import json
 import subprocess
@@ -103,6 +104,24 @@ def test_the_last_pictures_are_kept(server: Emulator, most: int, left: list[int]
     gone = [text for text in texts(request) if text.startswith("[picture")]
     assert gone == [f"[picture {number} was shown here by the user]" for number in range(1, 6 - len(kept))]
     assert [text for text in texts(request) if text.startswith("No.")] == [f"No. {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text-plain", "text": "A clause.", "mime_type": "text/plain"},
+        {"type": "file", "source_type": "text", "text": "A clause.", "mime_type": "text/plain"},
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A clause."}},
+        {"type": "file", "base64": base64.b64encode(b"A clause.").decode(), "mime_type": "text/markdown"},
+    ],
+)
+def test_texts_are_no_pictures(server: Emulator, block: dict[str, Any]) -> None:
+    """Texts that are attached stay, however many: the budget is of pictures; one in another's wrapping counts."""
+    wrapped = {"type": "non_standard", "value": image_block(noise(40, 40, 1))}
+    messages = [HumanMessage([block]), HumanMessage([wrapped]), HumanMessage([image_block(noise(41, 41, 2))])]
+    agent(server, ImageBudgetMiddleware(max_images=1)).invoke({"messages": messages})
+    assert texts(server.requests[0]) == ["A clause.", "[picture 1 was shown here by the user]"]
+    assert widths(server.requests[0]) == [41]
 
 
 @pytest.mark.parametrize(("most", "count"), [(0, 0), (10, 1), (100_000, 4)])

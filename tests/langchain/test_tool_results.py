@@ -144,6 +144,11 @@ def test_data_of_tools_stays_the_text_that_it_is(server: Emulator, tmp_path: Pat
     [
         f'[{{"type": "image", "base64": "{B64}"}}',
         '[{"type": "image"}' + "[" * 100_000,
+        *('{"data": ' * depth + f'{{"type": "image", "data": "{B64}"}}' + "}" * depth for depth in (9, 500)),
+        *(
+            '{"type": "image", "data": ' + '{"data": ' * depth + f'"{B64}"' + "}" * (depth + 1)
+            for depth in (9, 200, 500)
+        ),
         '[{"type": "image", "size": ' + "9" * 5000 + "}]",
         f'See [{{"type": "image", "base64": "{B64}"}}]',
     ],
@@ -154,13 +159,53 @@ def test_what_is_no_json_stays_a_text(server: Emulator, text: str) -> None:
     assert server.requests[0].body["messages"][-1]["content"] == text
 
 
-def test_what_stands_beside_a_picture_is_kept(server: Emulator) -> None:
-    """What a block says besides its picture, and blocks that have none, are texts beside it."""
-    found = {"type": "file", "name": "a.txt", "url": "https://shop.example/a.txt"}
-    ChatAIFS().invoke(talk(returned([NOTE, {**IMAGE, "page": 3}, found])))
+URI = f"data:image/png;base64,{B64}"
+OTHER = base64.b64encode(saved(corners().rotate(90))).decode()
+
+# By what stands in a block: how many pictures are sent for it, and what is said beside them.
+SAID: dict[str, tuple[dict[str, Any], int, list[Any]]] = {
+    "of its place": ({**IMAGE, "page": 3}, 1, [{"page": 3}]),
+    "of its origin": ({**IMAGE, "source": "a.pdf", "name": "a.png"}, 1, [{"source": "a.pdf", "name": "a.png"}]),
+    "where else it is": ({**IMAGE, "url": "https://a.example/a.png"}, 1, [{"url": "https://a.example/a.png"}]),
+    "nothing": ({**IMAGE, "id": "lc_1", "index": 0, "extras": {"detail": "low"}, "page": None}, 1, []),
+    "the same once more": ({**IMAGE, "url": URI, "image_url": {"url": URI}, "page": 3}, 1, [{"page": 3}]),
+    "another picture": ({**IMAGE, "image": OTHER}, 2, []),
+    "OpenAI's": ({"type": "image_url", "image_url": {"url": URI}, "page": 3}, 1, [{"page": 3}]),
+    "LangChain's with an address": ({"type": "image", "url": URI, "page": 3}, 1, [{"page": 3}]),
+    "Anthropic's": ({"type": "image", "source": {"type": "base64", "data": B64}, "page": 3}, 1, [{"page": 3}]),
+    "Qwen's": ({"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{VIDEO}"}}, 2, []),
+    "Google's": ({"type": "media", "file_uri": URI, "mime_type": "image/png", "page": 3}, 1, [{"page": 3}]),
+    "a text's": ({"type": "text", "text": "hi", "score": 0.5, "annotations": None}, 0, ["hi", {"score": 0.5}]),
+    "a document's": (
+        {"type": "document", "title": "A", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}},
+        0,
+        ["hi", {"title": "A"}],
+    ),
+    "half a letter": ({**IMAGE, "name": "\ud83d"}, 1, [{"name": "\ud83d"}]),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_block_says_besides_its_picture_is_kept(server: Emulator, case: str) -> None:
+    """It is a text in JSON beside the picture, whose data are sent once; other pictures in the block are seen, too."""
+    block, count, said = SAID[case]
+    ChatAIFS(frames=2).invoke(talk(ToolMessage(json.dumps([IMAGE, block]), tool_call_id="1")))
     (request,) = server.requests
     result = next(message for message in request.body["messages"] if message["role"] == "tool")
-    assert [json.loads(part["text"]) for part in result["content"] if part["text"][0] == "{"] == [{"page": 3}, found]
+    texts = [part["text"] for part in result["content"] if "in the next message of the user" not in part["text"]]
+    assert [json.loads(text) if text[0] == "{" else text for text in texts] == said
+    assert len(request.images) == 1 + count
+    for data in (B64, OTHER, VIDEO):
+        assert data not in str(result)
+
+
+def test_blocks_without_pictures_are_kept(server: Emulator) -> None:
+    """Blocks that have no picture are texts beside those that do."""
+    found = {"type": "file", "name": "a.txt", "url": "https://shop.example/a.txt"}
+    ChatAIFS().invoke(talk(returned([NOTE, IMAGE, found])))
+    (request,) = server.requests
+    result = next(message for message in request.body["messages"] if message["role"] == "tool")
+    assert [json.loads(part["text"]) for part in result["content"] if part["text"][0] == "{"] == [found]
     assert len(request.images) == 1
 
 
