@@ -143,6 +143,7 @@ def structured(
     own_strict: bool | None = None
     if schema is not None:
         named, own_strict = _named(schema)
+    kind = answer_class(named)  # first of all: LangChain stumbles over schemas that are none
     strict = own_strict if strict is None and method == "function_calling" else strict
     described: Any = None if named is None else convert_to_openai_tool(named)
     told = {"kwargs": {"method": method, "strict": strict}, "schema": described}
@@ -164,7 +165,7 @@ def structured(
     if in_words:
         words = _IN_WORDS.format(json.dumps(described["function"].get("parameters", {})))
         asked = RunnableLambda(lambda given: [SystemMessage(words), *chat._convert_input(given).to_messages()]) | asked  # noqa: SLF001 - as above
-    parse = _parser(answer_class(named), name, may_call=bool(tools))
+    parse = _parser(kind, name, may_call=bool(tools))
     if include_raw:
         return asked | RunnableLambda(_beside_raw(parse), name="StructuredOutput")  # type: ignore[no-any-return]
     parser: Runnable[Any, Any] = RunnableLambda(parse, name="StructuredOutput")

@@ -185,12 +185,17 @@ def test_inherited_fields_keep_what_they_are() -> None:
     [
         ({"title": "A", "type": "objekt", "properties": {}}, "no JSON schema: at .*type"),
         ({"title": "A", "type": "object", "properties": {"a": {"required": "b"}}}, "no JSON schema: at .*required"),
+        ({"title": "A", "type": 5, "properties": {}}, "no JSON schema: at .*type"),
+        ({"title": "A", "type": "object", "properties": []}, "no JSON schema: at .*properties"),
+        ({"title": "A", "type": "object", "properties": {"a": {"anyOf": 5}}}, "no JSON schema: at .*anyOf"),
     ],
 )
 def test_a_schema_that_is_none_is_said_at_once(schema: dict[str, Any], words: str) -> None:
     """What cannot be a JSON schema is an error before anything is asked."""
     with pytest.raises(ValueError, match=words):
         ChatAIFS().with_structured_output(schema)
+    with pytest.raises(ValueError, match=words):
+        ChatAIFS().with_structured_output(schema, strict=True)
 
 
 @pytest.mark.parametrize("address", ["https://a.example/b.json", "#/$defs/B"])
