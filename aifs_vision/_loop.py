@@ -23,7 +23,19 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 
-__all__ = ["HEARTBEAT", "Home", "call", "call_async", "home", "moved", "result", "result_async", "sheltered", "submit"]
+__all__ = [
+    "HEARTBEAT",
+    "Home",
+    "call",
+    "call_async",
+    "home",
+    "moved",
+    "result",
+    "result_async",
+    "sheltered",
+    "started",
+    "submit",
+]
 
 T = TypeVar("T")
 
@@ -161,10 +173,11 @@ def _hand_over(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    place.loop.call_soon_threadsafe(_start, place.loop, work, future)
+    place.loop.call_soon_threadsafe(started, place.loop, work, future)
 
 
-def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+def started(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    """Starts, on the loop, what somebody in another thread waits for."""
     if future.cancelled():
         work.close()
         return

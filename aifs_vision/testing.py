@@ -13,9 +13,11 @@
         ...
         assert clock.now > 300
 
-Everything of this process that reads images is moved to a clock of its own, for as long as the block lasts. What it
-has learned of limits and of models that are down stays outside, so that no test slows down another; `isolated()` gives
-the same without the clock, and the pytest fixture `aifs_emulator` has it built in.
+Everything of this process that reads images is moved to a clock of its own, for as long as the block lasts. It goes on
+while somebody waits for a result: what a test does between two readings takes no time, if it is done in half a second.
+
+What the process has learned of limits and of models that are down stays outside, so that no test slows down another;
+`isolated()` gives the same without the clock, and the pytest fixture `aifs_emulator` has it built in.
 """
 
 from __future__ import annotations
@@ -23,19 +25,22 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from aifs_vision._loop import Home, moved
+from aifs_vision._loop import Home, moved, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from contextvars import Context
 
 __all__ = ["Clock", "isolated", "virtual_time"]
 
-_WORK = 0.05  # seconds of real work that take no virtual time; what takes longer passes as it is
+_WORK = 0.5  # seconds of real work that take no virtual time; what takes longer passes as it is
+_ABSENCE = 0.5  # seconds of real time that nobody may wait for anything, as between two steps of a caller's loop
 
 
 class Clock:
@@ -81,10 +86,12 @@ def virtual_time(
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that leaps to its next timer whenever nothing else is to be done."""
+    """An event loop that leaps to its next timer whenever nothing else is to be done, and somebody waits for it."""
 
     def __init__(self) -> None:
         self._passed = 0.0
+        self._calls = set[Future[Any]]()  # what callers in other threads wait for
+        self._nobody_since: float | None = None  # real time
         self.working = self.exchanging = 0  # worker threads, and exchanges with real servers
         super().__init__(_Selector(self))
 
@@ -94,6 +101,27 @@ class _Loop(asyncio.SelectorEventLoop):
     def pass_time(self, seconds: float) -> None:
         """Time goes on by so much."""
         self._passed += seconds
+
+    def call_soon_threadsafe(  # type: ignore[override]  # as above
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        if callback is started:
+            callback, args = self._called, (callback, *args)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+    def _called(self, start: Callable[..., None], *args: Any) -> None:
+        self._calls.add(args[-1])
+        self._nobody_since = None
+        start(*args)
+
+    def absence(self) -> float:
+        """Seconds of real time to wait for somebody who waits for a result; none where there is one."""
+        self._calls = {call for call in self._calls if not call.done()}
+        if self._calls:
+            return 0.0
+        now = time.monotonic()
+        self._nobody_since = self._nobody_since or now
+        return max(0.0, self._nobody_since + _ABSENCE - now)
 
     def run_in_executor(  # type: ignore[override]  # typeshed ties the arguments to the function
         self, executor: Any, func: Callable[..., Any], *args: Any
@@ -125,7 +153,7 @@ class _Selector(selectors.BaseSelector):
             if events:
                 self._waited = 0.0
             return events
-        events = self._real.select(0)
+        events = self._real.select(self._loop.absence() if timeout > 0 else 0)
         if not events:
             self._loop.pass_time(max(0.0, timeout))
         return events

@@ -21,11 +21,8 @@ OK = json.dumps(answer("seen")).encode()
 @contextmanager
 def accepting(serve: Callable[[socket.socket], object]) -> Iterator[tuple[str, list[socket.socket]]]:
     """A server that lets a function serve each connection in a thread; its address, and the connections."""
-    listener, accepted, threads = (
-        socket.create_server(("127.0.0.1", 0)),
-        list[socket.socket](),
-        list[threading.Thread](),
-    )
+    listener, over = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    accepted, threads = list[socket.socket](), list[threading.Thread]()
 
     def served(connection: socket.socket) -> None:
         with connection:
@@ -36,19 +33,22 @@ def accepting(serve: Callable[[socket.socket], object]) -> Iterator[tuple[str, l
 
     def accept() -> None:
         while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
+            connection, _ = listener.accept()
+            if over.is_set():
+                connection.close()
                 return
             accepted.append(connection)
             threads.append(threading.Thread(target=served, args=[connection], daemon=True))
             threads[-1].start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    accepter = threading.Thread(target=accept, daemon=True)
+    accepter.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2", accepted
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
+        over.set()
+        socket.create_connection(listener.getsockname()).close()  # wakes it on every system
+        accepter.join()
         listener.close()
         for connection in accepted:
             with suppress(OSError):  # it has ended

@@ -205,4 +205,4 @@ def test_a_page_that_never_ends_is_given_up(server: Emulator, tmp_path: Path) ->
     endless, picture, other = done.stdout.splitlines()
     assert "not done within 1 s" in endless
     assert picture == "ok"
-    assert other == "ok" or "still busy" in other  # it may have been read before
+    assert other == "ok" or "still busy" in other or "not done" in other  # before, meanwhile, or where it was slow

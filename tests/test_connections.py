@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import warnings
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,8 +72,13 @@ def encrypted(server: Emulator, authority: trustme.CA, name: str = "localhost") 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind, before = await asyncio.open_connection("127.0.0.1", inner)
         serving.add(asyncio.current_task())
-        with closing(writer.transport), closing(before.transport):
+        try:
             await asyncio.gather(pass_on(reader, before), pass_on(behind, writer), return_exceptions=True)
+        finally:
+            for end in (writer, before):
+                end.transport.abort()  # by TLS, closing would wait for the other side
+                with suppress(OSError, ssl.SSLError):
+                    await end.wait_closed()
 
     async def run() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listening:
@@ -83,7 +88,6 @@ def encrypted(server: Emulator, authority: trustme.CA, name: str = "localhost") 
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
-            await asyncio.sleep(0.01)  # sockets are closed some steps of the loop later
 
     ports, ready, over, serving = list[int](), threading.Event(), threading.Event(), set[Any]()
     thread = threading.Thread(target=asyncio.run, args=[run()])
@@ -178,10 +182,9 @@ def test_the_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch, serv
     def addresses(host: Any, *args: Any, **more: Any) -> Any:
         return found if host == "service.example" else known(host, *args, **more)
 
-    with hole() as (_, nowhere), socket.create_server(("127.0.0.1", 0)) as closed:
-        closed_port = closed.getsockname()[1]
-        closed.close()
-        wrong = closed_port if bad == "nobody lets in" else nowhere
+    with hole() as (_, nowhere), socket.socket() as nobody:  # which has a port, and does not listen
+        nobody.bind(("127.0.0.1", 0))
+        wrong = nobody.getsockname()[1] if bad == "nobody lets in" else nowhere
         count = 60 if bad.startswith("many") else 2  # 60 of them would take 15 seconds, one after the other
         found = [
             *[(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::ffff:127.0.0.1", wrong, 0, 0))] * count,

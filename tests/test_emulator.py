@@ -388,6 +388,26 @@ def test_faults_that_do_not_exist_are_refused(server: Emulator) -> None:
         server.fail("slow", times=0)
 
 
+def test_what_is_on_its_way_is_forgotten_too(server: Emulator, http: httpx.Client) -> None:
+    """`clear()` forgets requests that have come and are not logged yet, so that no test sees those of another."""
+    address = ("127.0.0.1", int(server.base_url.rsplit(":", 1)[1].split("/")[0]))
+    for _ in range(20):
+        with socket.create_connection(address) as left:
+            left.sendall(b"GET /v2/models HTTP/1.1\r\nhost: a.example\r\n\r\n")
+            server.clear()
+            assert http.get("/models").is_success
+            assert len(server.requests) == 1
+
+
+def test_a_body_that_is_no_utf8_is_refused(http: httpx.Client) -> None:
+    """JSON is UTF-8, and half a surrogate pair is none."""
+    body = json.dumps({"model": "gpt-4.1", "messages": [{"role": "user", "content": "?"}]}).encode()
+    headers = {"content-type": "application/json"}
+    assert http.post("/chat/completions", content=body, headers=headers).is_success
+    refused = http.post("/chat/completions", content=body.replace(b"?", b"\xed\xa0\xbd"), headers=headers)
+    assert refused.status_code == 400
+
+
 def test_it_starts_once(server: Emulator) -> None:
     """A second start is an error, and leaves no second server."""
     with pytest.raises(RuntimeError, match="runs already"):

@@ -69,8 +69,11 @@ def test_a_callers_cancellation_reaches_the_request(server: Emulator) -> None:
     server.fail("stall")
 
     async def impatient() -> None:
+        asked = asyncio.create_task(vision.aread(PNG))
+        while not server.requests:  # noqa: ASYNC110 - they come in another thread
+            await asyncio.sleep(0.01)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(vision.aread(PNG), 0.3)
+            await asyncio.wait_for(asked, 0.01)
         assert (await vision.aread(PNG)).ok
 
     asyncio.run(impatient())

@@ -133,7 +133,9 @@ class Emulator:
         self._faults.add(Fault(headers=tuple(sent.items()), **fault))
 
     def clear(self) -> None:
-        """Forgets the requests so far and the faults still to come."""
+        """Forgets the requests so far, also those that nobody waits for any more, and the faults still to come."""
+        if self._server is not None:
+            self._server.settle()
         self._log.clear()
         self._faults.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from starlette.applications import Starlette
 
 __all__ = ["Connections", "LoopbackServer"]
+
+_TURNS = 20  # of the loop; a request on a new connection is logged after five
 
 
 class Connections:
@@ -47,6 +48,24 @@ class Connections:
         return Watched
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which tells its loop."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        try:
+            await super().serve(sockets)
+        finally:
+            self.loop = None
+
+
+async def _some_turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
 class LoopbackServer:
     """A server on 127.0.0.1 that runs in a thread of its own until it is stopped."""
 
@@ -64,12 +83,17 @@ class LoopbackServer:
             access_log=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="aifs-emulator-server", daemon=True)
 
     def start(self) -> None:
         """Starts the thread; the port takes connections from now on."""
         self._thread.start()
+
+    def settle(self) -> None:
+        """Waits until the requests that have come by now have been taken in."""
+        if (loop := self._server.loop) is not None and threading.current_thread() is not self._thread:
+            asyncio.run_coroutine_threadsafe(_some_turns(), loop).result()
 
     def stop(self) -> None:
         """Ends the server and waits for its thread."""
