@@ -158,7 +158,8 @@ _TOO_LONG = re.compile(
 # Such words may also be of tokens in a time, for which nothing is too long, or names that somebody has given.
 _ELSE = re.compile(
     r"(?<![a-z])per[ _-](?:second|sec|minute|min|hour|day)(?![a-z])|\btp[md]\b|rate[ _-]?limit"
-    r"|please wait|try again in \d|invalid schema for|unrecognized request argument",
+    r"|please wait|try again in \d"
+    r"|invalid schema for|unrecognized request argument|unknown parameter|extra inputs are not|invalid '[^']*\.name'",
     re.IGNORECASE,
 )
 _FILTERED = re.compile(r"content_filter|content management policy|ResponsibleAIPolicy", re.IGNORECASE)

@@ -170,7 +170,7 @@ MP4 = Format(
     name="MP4 or MOV video",
     mime_type="video/mp4",
     suffixes=(".mp4", ".m4v", ".mov", ".3gp"),
-    magic=re.compile(rb"\0\0.{2}ftyp|\0.{3}(?:moov|mdat|wide|free|skip)", re.DOTALL),
+    magic=re.compile(rb"\0\0.{2}ftyp(?!M4[AB] )|\0.{3}(?:moov|mdat|wide|free|skip)", re.DOTALL),
     extra="video",
 )
 MATROSKA = Format(
@@ -220,6 +220,8 @@ _STRANGERS = (
     (b"FLV\1", 0, "a Flash video", _AS_MP4),
     (b"OggS", 0, "an Ogg file", _AS_MP4),
     (b"ID3", 0, "a sound file", ""),
+    (b"ftypM4A ", 4, "a sound file", ""),
+    (b"ftypM4B ", 4, "a sound file", ""),
     (b"\x1f\x8b", 0, "a gzip archive", _UNPACKED),
     (b"7z\xbc\xaf", 0, "a 7-Zip archive", _UNPACKED),
 )

@@ -89,7 +89,7 @@ class Task:
     @classmethod
     def ask(cls, question: str, *, name: str | None = None, max_tokens: int = 600) -> Task:
         """A question of one's own; `name` defaults to one made of the question."""
-        digest = hashlib.sha256(question.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         return cls(
             name=name or f"ask-{digest}",
             version="1",

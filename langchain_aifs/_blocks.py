@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["KINDS", "LOOKED_AT", "Attached", "holds_no_json", "is_picture", "portable", "read_block"]
+__all__ = ["KINDS", "LOOKED_AT", "Attached", "holds_no_json", "is_attached", "is_picture", "portable", "read_block"]
 
 _BYTES = ("base64", "data", "bytes", "file_data", "image", "video")
 _ADDRESSES = ("url", "image_url", "video_url", "file_url", "file_uri", "fileUri")
@@ -81,6 +81,11 @@ def is_picture(block: Any) -> bool:
     return kind in LOOKED_AT and not (_READERS[kind] is _document and (_is_written(block) or _is_sound(block)))
 
 
+def is_attached(block: Any) -> bool:
+    """Whether a block may hold a file, which takes time to be read."""
+    return not isinstance(block, str) and _kind(block) not in _TEXTS
+
+
 def _kind(block: Mapping[str, Any]) -> str:
     kind = block.get("type")
     if kind is None:  # Bedrock and Google name the kind by the key
@@ -110,7 +115,8 @@ def _text(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
 
 def _json(block: Mapping[str, Any], _place: str) -> dict[str, Any]:
     """What tools return as data, as the text that it is to a model."""
-    return {"type": "text", "text": json.dumps(block.get("json"), ensure_ascii=False)}
+    held = block["json"] if "json" in block else {key: value for key, value in block.items() if key != "type"}
+    return {"type": "text", "text": json.dumps(held, ensure_ascii=False)}
 
 
 def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
@@ -166,6 +172,7 @@ _READERS: dict[str, _Reader] = {
     "audio": _sound,
     "input_audio": _sound,
 }
+_TEXTS = frozenset({"text", "input_text", "json"})
 KINDS = frozenset(_READERS)
 LOOKED_AT = frozenset(kind for kind, reader in _READERS.items() if reader in {_picture, _document})
 
@@ -174,7 +181,7 @@ def _is_written(block: Mapping[str, Any]) -> bool:
     """Whether a document is a text."""
     label, source = _label(block), block.get("source")
     of_text = block.get("source_type") == "text" or (isinstance(source, dict) and source.get("type") == "text")
-    return of_text or label.startswith(_WRITTEN) or label.endswith("+json")
+    return of_text or (label.startswith(_WRITTEN) or (label.endswith(("+json", "+xml")) and label != "image/svg+xml"))
 
 
 def _is_sound(block: Mapping[str, Any]) -> bool:

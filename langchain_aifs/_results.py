@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import ToolMessage
 
 from aifs_vision import ImageFormatError, bytes_of_base64, mime_type_of
-from langchain_aifs._blocks import KINDS, LOOKED_AT, Attached, read_block
+from langchain_aifs._blocks import KINDS, LOOKED_AT, Attached, is_picture, read_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -27,6 +27,7 @@ _HEAD = 128  # characters of base64 that tell a format
 _OF_THE_FORM = frozenset(
     "type id index format mime_type mimeType media_type source_type detail extras cache_control".split()
 )
+_SHORTEST = 64  # characters of base64 that can be a picture; shorter texts are not looked into
 _NAMED = re.compile(f'"(?:{"|".join(sorted(LOOKED_AT))})"')  # looks at 1 MB of base64 in 0.3 ms
 
 
@@ -43,12 +44,10 @@ def blocks_of(message: BaseMessage) -> Sequence[Any]:
         return ()
     try:
         held = json.loads(message.content)
-        read = [(block, _read(block)) for block in (held if isinstance(held, list) else [held])]
-        if not any(isinstance(found, Attached) for _, found in read):
-            return ()
-        return [part for block, found in read for part in _parts(block, found)]
+        parts = [part for block in (held if isinstance(held, list) else [held]) for part in _parts(block)]
     except (ValueError, RecursionError):  # no JSON, or so deep that nobody can have meant blocks
         return ()
+    return parts if any(map(is_picture, parts)) else ()
 
 
 def may_be_blocks(message: BaseMessage) -> bool:
@@ -90,31 +89,48 @@ def _is_file(source: Any) -> bool:
     return mime_type_of(head) is not None
 
 
-def _parts(block: Any, found: Attached | dict[str, Any] | None) -> Iterator[Any]:
-    """A block and, as a text in JSON, what it says besides its contents; or all of what is none."""
-    if found is None:
-        yield _as_text(block)
-        return
-    yield block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}
-    more = {key: value for key, value in block.items() if key not in _OF_THE_FORM} if isinstance(block, dict) else {}
-    if len(more) < 2:  # noqa: PLR2004 - the contents have to be under one of the keys
-        return
-    told: dict[str, Any] = {}
-    for key, value in more.items():
-        alone = {name: of_form for name, of_form in block.items() if name in _OF_THE_FORM} | {key: value}
-        other = _read(alone)
-        if isinstance(other, Attached) and _contents(other) != _contents(found):
-            yield alone
-        elif value is not None and (other is None or _contents(other) != _contents(found)):
+def _parts(block: Any) -> list[dict[str, Any]]:
+    """A block with its picture or text, other pictures in it, and as a text in JSON what else it says.
+
+    What is no block, or holds nothing that can be read, is a text in JSON as a whole.
+    """
+    if isinstance(block, dict) and block.keys() == {"type", "value"} and block["type"] == "non_standard":
+        block = block["value"]
+    found, form, more = _read(block), dict[str, Any](), dict[str, Any]()
+    if isinstance(block, dict) and _is_block(block):
+        form = {key: value for key, value in block.items() if key in _OF_THE_FORM}
+        more = {key: value for key, value in block.items() if key not in _OF_THE_FORM}
+    parts = [] if found is None else [block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}]
+    known, told = {_contents(found)}, dict[str, Any]()
+    # Where there is one key alone, it is what the contents are under.
+    for key, value in more.items() if len(more) > 1 or found is None else ():
+        if value is None:
+            continue
+        alone = {**form, key: value}
+        other = _read(alone) if isinstance(found, dict) or _may_be_file(value) else None
+        if not isinstance(other, Attached) and _may_be_file(value):  # under a key of the tool's own
+            as_picture = {"type": "image", "data": value}
+            if isinstance(file := _read(as_picture), Attached):
+                alone, other = as_picture, file
+        if isinstance(other, Attached) and _contents(other) not in known:
+            parts.append(alone)
+            known.add(_contents(other))
+        elif other is None or _contents(other) not in known:
             told[key] = value
-    if told:
-        yield _as_text(told)
+    if not parts:
+        return [_as_text(block)]
+    return [*parts, _as_text(told)] if told else parts
 
 
-def _contents(found: Attached | dict[str, Any]) -> Any:
-    return found.source if isinstance(found, Attached) else found["text"]
+def _may_be_file(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and len(value) > _SHORTEST)
 
 
-def _as_text(value: Any) -> dict[str, str]:
+def _contents(found: Attached | dict[str, Any] | None) -> Any:
+    """Bytes or a text, to be compared; in JSON there is nothing else."""
+    return found.source if isinstance(found, Attached) else found and found["text"]
+
+
+def _as_text(value: Any) -> dict[str, Any]:
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()  # half surrogates
     return {"type": "text", "text": text}

@@ -21,7 +21,7 @@ from langchain_core.messages import (
 
 from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, model_card, prepare_images
 from langchain_aifs._base64 import label_of
-from langchain_aifs._blocks import Attached, holds_no_json, is_picture, portable, read_block
+from langchain_aifs._blocks import Attached, holds_no_json, is_attached, portable, read_block
 from langchain_aifs._results import blocks_of, may_be_blocks
 from langchain_aifs.messages import DEFAULT_MODEL
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     _Show = Callable[[Attached], list[dict[str, Any]]]
 
-__all__ = ["Eyes", "arranged", "has_pictures", "is_heavy", "portable_messages", "sendable"]
+__all__ = ["Eyes", "arranged", "has_files", "is_heavy", "portable_messages", "sendable"]
 
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
 _OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
@@ -70,9 +70,9 @@ class Eyes:
         return prepare_images(source, self.card, size=self.size, frames=self.frames, image_limits=self.limits)
 
 
-def has_pictures(messages: Sequence[BaseMessage]) -> bool:
-    """Whether anything in the messages has to be looked at, which takes time."""
-    return any(may_be_blocks(message) or any(map(is_picture, _blocks(message))) for message in messages)
+def has_files(messages: Sequence[BaseMessage]) -> bool:
+    """Whether anything in the messages has to be read, which takes time."""
+    return any(may_be_blocks(message) or any(map(is_attached, _blocks(message))) for message in messages)
 
 
 def is_heavy(messages: Sequence[BaseMessage]) -> bool:

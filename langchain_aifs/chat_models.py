@@ -16,7 +16,7 @@ from langchain_aifs._replies import cost_eur, keep_asides, paid_before
 from langchain_aifs._responses import Told, completed, no_json
 from langchain_aifs._secrecy import identified, masked
 from langchain_aifs._seeing import SeeingChat
-from langchain_aifs._sendable import has_pictures, sendable
+from langchain_aifs._sendable import has_files, sendable
 from langchain_aifs.structured_output import Method, response_format_of, structured, usual_method, usual_strictness
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ChatAIFS(SeeingChat):
     async def _sendable(self, messages: list[BaseMessage], kwargs: Mapping[str, Any]) -> list[BaseMessage]:
         """The messages with their pictures prepared; off the loop, where there are any."""
         eyes = self._eyes(kwargs)
-        return await asyncio.to_thread(sendable, messages, eyes) if has_pictures(messages) else sendable(messages, eyes)
+        return await asyncio.to_thread(sendable, messages, eyes) if has_files(messages) else sendable(messages, eyes)
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any

@@ -38,6 +38,9 @@ __all__ = [
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
 # How the hosts behind the service say that there was no room for more.
+_WRAPPINGS = frozenset({"function", "json_schema", "schema", "parameters"})
+_NO_PARAMETERS = frozenset({"name", "description", "strict"})  # of a function that is described without any
+_NO_OBJECTS = frozenset({"array", "string", "number", "integer", "boolean", "null"})
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
 
@@ -106,17 +109,35 @@ def _named(schema: Any) -> tuple[Any, bool | None]:
     """A schema with a name that a function may have, out of its wrappings, and the strictness that these have."""
     if not isinstance(schema, dict):
         return as_langchain_reads(schema) if is_typeddict(schema) else schema, None
+    _check_wrapping(schema)
     if schema.get("type") == "function" and isinstance(schema.get("function"), dict):
         return schema["function"], schema["function"].get("strict")
     inner = schema.get("json_schema")
     wrapped = inner if schema.get("type") == "json_schema" and isinstance(inner, dict) else schema
+    _check_wrapping(wrapped)
     if isinstance(wrapped.get("schema"), dict):
         about = {"description": wrapped["description"]} if "description" in wrapped else {}
         title = wrapped.get("name") or wrapped["schema"].get("title")
-        return {**about, **wrapped["schema"], "title": _as_name(title)}, wrapped.get("strict")
+        return {**about, **_whole(wrapped["schema"]), "title": _as_name(title)}, wrapped.get("strict")
     if DESCRIBES_FUNCTIONS.isdisjoint(wrapped):
-        return {**wrapped, "title": _as_name(wrapped.get("title"))}, None
-    return wrapped, None
+        return {**_whole(wrapped), "title": _as_name(wrapped.get("title"))}, None
+    return ({**wrapped, "parameters": _whole({})} if wrapped.keys() <= _NO_PARAMETERS else wrapped), None
+
+
+def _whole(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema as LangChain takes all of it, which looks for `properties`; ValueError for what is no object's."""
+    if isinstance(kind := schema.get("type", "object"), str) and kind in _NO_OBJECTS:
+        raise ValueError(f"schema= is of the type {kind!r}; data are an object, which may have it as a field")
+    if not isinstance(schema.get("$schema", ""), str):
+        raise ValueError(f"schema= is no JSON schema: $schema is {schema['$schema']!r}")  # noqa: TRY004 - as of all that is none
+    return {"type": "object", "properties": {}, **schema}
+
+
+def _check_wrapping(schema: dict[str, Any]) -> None:
+    """Raises ValueError where a schema or function is wrapped in what is none."""
+    for key in _WRAPPINGS & schema.keys():
+        if not isinstance(schema[key], (dict, type(None))):
+            raise ValueError(f"schema= has {schema[key]!r} under {key!r}, where an object belongs")  # noqa: TRY004 - as above
 
 
 def _as_name(title: Any) -> str:

@@ -77,3 +77,8 @@ def test_nonsense_is_refused() -> None:
         Task.ask("What?", max_tokens=0)
     with pytest.raises(TypeError, match="BaseModel"):
         Task.extract(dict)  # type: ignore[arg-type]
+
+
+def test_a_question_may_hold_half_a_letter() -> None:
+    """Half a surrogate pair, as texts that were cut have, is no error, and questions with others have other names."""
+    assert Task.ask("what \ud83d").name != Task.ask("what \ud83c").name

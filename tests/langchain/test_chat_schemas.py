@@ -186,6 +186,11 @@ def test_inherited_fields_keep_what_they_are() -> None:
         ({"title": "A", "type": "objekt", "properties": {}}, "no JSON schema: at .*type"),
         ({"title": "A", "type": "object", "properties": {"a": {"required": "b"}}}, "no JSON schema: at .*required"),
         ({"title": "A", "type": 5, "properties": {}}, "no JSON schema: at .*type"),
+        ({"title": "A", "type": "array", "items": {"type": "string"}}, "data are an object"),
+        ({"$schema": 5, "title": "A", "type": "object", "properties": {}}, "no JSON schema: .*5"),
+        ({"name": "a", "parameters": 5}, "5 under 'parameters'"),
+        ({"type": "function", "function": 5}, "5 under 'function'"),
+        ({"type": "json_schema", "json_schema": {"name": "a", "schema": 5}}, "5 under 'schema'"),
         ({"title": "A", "type": "object", "properties": []}, "no JSON schema: at .*properties"),
         ({"title": "A", "type": "object", "properties": {"a": {"anyOf": 5}}}, "no JSON schema: at .*anyOf"),
     ],
@@ -196,6 +201,18 @@ def test_a_schema_that_is_none_is_said_at_once(schema: dict[str, Any], words: st
         ChatAIFS().with_structured_output(schema)
     with pytest.raises(ValueError, match=words):
         ChatAIFS().with_structured_output(schema, strict=True)
+
+
+def test_a_schema_without_named_fields_is_sent_whole(server: Emulator) -> None:
+    """What LangChain takes for no schema, since it names no field, is asked for and checked as it stands."""
+    schema = {"title": "Sums", "type": "object", "additionalProperties": {"type": "number"}}
+    chat = ChatAIFS(base_url=server.base_url, api_key=server.api_key)
+    chat.with_structured_output(schema, method="json_schema").invoke("?")
+    sent = server.requests[0].body["response_format"]["json_schema"]["schema"]
+    assert sent["additionalProperties"] == {"type": "number"}
+    assert asked(schema, {"a": 5}, "json_schema") == {"a": 5}
+    with pytest.raises(StructuredOutputError, match="number"):
+        asked(schema, {"a": "b"}, "json_schema")
 
 
 @pytest.mark.parametrize("address", ["https://a.example/b.json", "#/$defs/B"])

@@ -160,6 +160,7 @@ def test_what_is_no_json_stays_a_text(server: Emulator, text: str) -> None:
 
 
 URI = f"data:image/png;base64,{B64}"
+SOUND = base64.b64encode(b"\0\0\0 ftypM4A " + bytes(99)).decode()
 OTHER = base64.b64encode(saved(corners().rotate(90))).decode()
 
 # By what stands in a block: how many pictures are sent for it, and what is said beside them.
@@ -181,6 +182,16 @@ SAID: dict[str, tuple[dict[str, Any], int, list[Any]]] = {
         0,
         ["hi", {"title": "A"}],
     ),
+    "the same under a foreign key": ({**IMAGE, "source": URI, "thumbnail": B64, "page": 3}, 1, [{"page": 3}]),
+    "another under a foreign key": ({**IMAGE, "thumbnail": OTHER}, 2, []),
+    "of its size": ({"type": "image", "url": URI, "bytes": 34_567}, 1, [{"bytes": 34_567}]),
+    "of another file": ({"type": "image_url", "image_url": {"url": URI}, "data": "b.png"}, 1, [{"data": "b.png"}]),
+    "a text with a picture": ({"type": "text", "text": "hi", "image_url": {"url": URI}}, 1, ["hi"]),
+    "a table with a picture": ({"type": "file", "mime_type": "text/csv", "text": "a;b", "image": B64}, 1, ["a;b"]),
+    "in a wrapping": ({"type": "non_standard", "value": {**IMAGE, "page": 3}}, 1, [{"page": 3}]),
+    "data": ({"type": "json", "data": {"price": 5}}, 0, [{"data": {"price": 5}}]),
+    "nothing, with a name": ({"type": "json", "json": None, "name": "n"}, 0, ["null", {"name": "n"}]),
+    "sound": ({"type": "file", "base64": SOUND}, 0, [{"type": "file", "base64": SOUND}]),
     "half a letter": ({**IMAGE, "name": "\ud83d"}, 1, [{"name": "\ud83d"}]),
 }
 
