@@ -150,7 +150,7 @@ _TOO_LONG = re.compile(
     r"|(?:available|exceed)[ _]context[ _](?:limit|size)"
     r"|input (?:is )?too long|prompt is too long|maximum (?:model|prompt) length|exceeded model token limit"
     r"|too many (?:input )?tokens|input tokens exceed"
-    r"|exceeds? the (?:maximum|model)(?:(?!output|completion)[^.]){0,40}tokens"
+    r"|exceeds? the (?:maximum|model)(?:(?!(?<!and )(?<!\+ )(?:output|completion) tokens)[^.]){0,40}tokens"
     r"|inputs\W{0,3} tokens \+ \W{0,3}max_new_tokens\W{0,3} must be|inputs\W{0,3}must have less than \d+ tokens"
     r"|reduce the length of the messages|input token count is \d+|exceeds the pre-allocated encoder cache",
     re.IGNORECASE,

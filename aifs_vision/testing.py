@@ -14,7 +14,8 @@
         assert clock.now > 300
 
 Everything of this process that reads images is moved to a clock of its own, for as long as the block lasts. It goes on
-while somebody waits for a result: what a test does between two readings takes no time, if it is done in half a second.
+while somebody waits for a result, or a stream is open: what a test does between two readings takes no time, if it is
+done in half a second.
 
 What the process has learned of limits and of models that are down stays outside, so that no test slows down another;
 `isolated()` gives the same without the clock, and the pytest fixture `aifs_emulator` has it built in.
@@ -28,6 +29,7 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import httpx
 
@@ -90,7 +92,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._passed = 0.0
-        self._calls = set[Future[Any]]()  # what callers in other threads wait for
+        self._calls = WeakSet[Future[Any]]()  # what callers in other threads wait for
         self._nobody_since: float | None = None  # real time
         self.working = self.exchanging = 0  # worker threads, and exchanges with real servers
         super().__init__(_Selector(self))
@@ -116,8 +118,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def absence(self) -> float:
         """Seconds of real time to wait for somebody who waits for a result; none where there is one."""
-        self._calls = {call for call in self._calls if not call.done()}
-        if self._calls:
+        if not all(call.done() for call in self._calls):
             return 0.0
         now = time.monotonic()
         self._nobody_since = self._nobody_since or now

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["KINDS", "LOOKED_AT", "Attached", "holds_no_json", "is_attached", "is_picture", "portable", "read_block"]
+__all__ = ["KINDS", "LOOKED_AT", "Attached", "is_attached", "is_picture", "read_block"]
 
 _BYTES = ("base64", "data", "bytes", "file_data", "image", "video")
 _ADDRESSES = ("url", "image_url", "video_url", "file_url", "file_uri", "fileUri")
@@ -113,10 +113,13 @@ def _text(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     raise _unreadable(place, f"a {_kind(block)!r} block without its text", "give it as text")
 
 
-def _json(block: Mapping[str, Any], _place: str) -> dict[str, Any]:
+def _json(block: Mapping[str, Any], place: str) -> dict[str, Any]:
     """What tools return as data, as the text that it is to a model."""
     held = block["json"] if "json" in block else {key: value for key, value in block.items() if key != "type"}
-    return {"type": "text", "text": json.dumps(held, ensure_ascii=False)}
+    try:
+        return {"type": "text", "text": json.dumps(held, ensure_ascii=False)}
+    except (TypeError, ValueError) as error:
+        raise _unreadable(place, f"a 'json' block that is no JSON ({error})", "give it as text") from error
 
 
 def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
@@ -318,33 +321,3 @@ def _path(path: Any, place: str) -> ImageFormatError:
 
 def _unreadable(place: str, found: str, remedy: str) -> ImageFormatError:
     return ImageFormatError(place, found, remedy=remedy)
-
-
-# -- What traces and caches can hold -------------------------------------------------------------------------------
-
-
-def holds_no_json(value: Any) -> bool:
-    """Whether there is something in a block that JSON has no form for, such as bytes or a PIL image."""
-    if isinstance(value, dict):
-        return any(map(holds_no_json, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(holds_no_json, value))
-    return not (value is None or isinstance(value, (str, int, float, bool)))
-
-
-def portable(found: Attached, made: Callable[[Attached], tuple[str, str]]) -> dict[str, Any]:
-    """A block of LangChain's present form, all JSON, for a picture that was given in another one.
-
-    Args:
-        found: the picture.
-        made: base64 and label of a PIL image.
-    """
-    more: dict[str, Any] = {} if found.detail is None else {"extras": {"detail": found.detail}}
-    if isinstance(found.source, str):
-        return {"type": "image", "url": found.source, **more}
-    if isinstance(found.source, bytes):
-        text = base64.b64encode(found.source).decode()
-        label = label_of(text)
-    else:
-        text, label = made(found)
-    return {"type": "image", "base64": text, "mime_type": label, **more}

@@ -25,7 +25,9 @@ __all__ = ["blocks_of", "may_be_blocks"]
 _OPENED = ('[{"', '["', '{"')
 _HEAD = 128  # characters of base64 that tell a format
 _OF_THE_FORM = frozenset(
-    "type id index format mime_type mimeType media_type source_type detail extras cache_control".split()
+    """
+    type id index format mime_type mimeType media_type source_type detail extras cache_control prompt_cache_breakpoint
+    """.split()
 )
 _SHORTEST = 64  # characters of base64 that can be a picture; shorter texts are not looked into
 _NAMED = re.compile(f'"(?:{"|".join(sorted(LOOKED_AT))})"')  # looks at 1 MB of base64 in 0.3 ms
@@ -96,39 +98,57 @@ def _parts(block: Any) -> list[dict[str, Any]]:
     """
     if isinstance(block, dict) and block.keys() == {"type", "value"} and block["type"] == "non_standard":
         block = block["value"]
-    found, form, more = _read(block), dict[str, Any](), dict[str, Any]()
-    if isinstance(block, dict) and _is_block(block):
-        form = {key: value for key, value in block.items() if key in _OF_THE_FORM}
-        more = {key: value for key, value in block.items() if key not in _OF_THE_FORM}
-    parts = [] if found is None else [block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}]
-    known, told = {_contents(found)}, dict[str, Any]()
-    # Where there is one key alone, it is what the contents are under.
-    for key, value in more.items() if len(more) > 1 or found is None else ():
-        if value is None:
-            continue
-        alone = {**form, key: value}
-        other = _read(alone) if isinstance(found, dict) or _may_be_file(value) else None
-        if not isinstance(other, Attached) and _may_be_file(value):  # under a key of the tool's own
-            as_picture = {"type": "image", "data": value}
-            if isinstance(file := _read(as_picture), Attached):
-                alone, other = as_picture, file
-        if isinstance(other, Attached) and _contents(other) not in known:
-            parts.append(alone)
-            known.add(_contents(other))
-        elif other is None or _contents(other) not in known:
-            told[key] = value
-    if not parts:
+    if isinstance(block, str):
+        return [{"type": "text", "text": block}]
+    if not _is_block(block):
         return [_as_text(block)]
-    return [*parts, _as_text(told)] if told else parts
+    form = {key: value for key, value in block.items() if key in _OF_THE_FORM}
+    more = {key: value for key, value in block.items() if key not in _OF_THE_FORM}
+    is_data = block.get("type") == "json"
+    found = None if is_data else _read(block)
+    taken = _Taken({found.source} if isinstance(found, Attached) else set())
+    if isinstance(found, dict):
+        more = {key: value for key, value in more.items() if _read({**form, key: value}) != found}
+    told = {key: left for key, value in more.items() if (left := taken.left_of(value)) is not None}
+    if not (found or taken.blocks):
+        return [_as_text(block if not is_data else more["json"] if more.keys() == {"json"} else more)]
+    first = [] if found is None else [block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}]
+    return [*first, *taken.blocks, *([_as_text(told)] if told else [])]
 
 
-def _may_be_file(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, str) and len(value) > _SHORTEST)
+class _Taken:
+    """The pictures that are taken out of what a block says, each once."""
 
+    def __init__(self, known: set[Any]) -> None:
+        self.blocks: list[dict[str, Any]] = []
+        self._known, self._count = known, 0
 
-def _contents(found: Attached | dict[str, Any] | None) -> Any:
-    """Bytes or a text, to be compared; in JSON there is nothing else."""
-    return found.source if isinstance(found, Attached) else found and found["text"]
+    def left_of(self, value: Any) -> Any:
+        """What is left of a value of JSON without its pictures; None where nothing is."""
+        if isinstance(value, str):
+            return None if self._takes(value) else value
+        if not isinstance(value, (dict, list)):
+            return value
+        before = self._count
+        if isinstance(value, list):
+            left: Any = [rest for inner in value if (rest := self.left_of(inner)) is not None]
+        else:
+            left = {key: rest for key, inner in value.items() if (rest := self.left_of(inner)) is not None}
+        if self._count == before:
+            return value
+        if isinstance(left, dict):
+            left = {key: rest for key, rest in left.items() if key not in _OF_THE_FORM}
+        return left or None
+
+    def _takes(self, text: str) -> bool:
+        block = {"type": "image", "data": text}
+        if len(text) <= _SHORTEST or not isinstance(found := _read(block), Attached):
+            return False
+        self._count += 1
+        if found.source not in self._known:
+            self._known.add(found.source)
+            self.blocks.append(block)
+        return True
 
 
 def _as_text(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ messages, are moved to where the user speaks next, and both places say so.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from langchain_core.messages import (
 
 from aifs_vision import ImageError, ImageLimits, ModelCard, PreparedImage, model_card, prepare_images
 from langchain_aifs._base64 import label_of
-from langchain_aifs._blocks import Attached, holds_no_json, is_attached, portable, read_block
+from langchain_aifs._blocks import Attached, is_attached, read_block
 from langchain_aifs._results import blocks_of, may_be_blocks
 from langchain_aifs.messages import DEFAULT_MODEL
 
@@ -77,7 +78,7 @@ def has_files(messages: Sequence[BaseMessage]) -> bool:
 
 def is_heavy(messages: Sequence[BaseMessage]) -> bool:
     """Whether anything in the messages, such as a PIL image, takes time to become what traces and caches can hold."""
-    return any(holds_no_json(block) for message in messages for block in _blocks(message))
+    return any(_holds_no_json(block) for message in messages for block in _blocks(message))
 
 
 def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
@@ -138,13 +139,35 @@ def portable_messages(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseM
 def _portable(block: Any, place: str, eyes: Eyes) -> Any:
     if not isinstance(block, dict):
         return block
-    if holds_no_json(block) or block.get("source_type") == "text":
+    if _holds_no_json(block) or block.get("source_type") == "text":
         found = read_block(block, place)
-        return found if isinstance(found, dict) else portable(found, lambda given: _encoded(given, eyes))
+        return found if isinstance(found, dict) else _as_block(found, eyes)
     data = block.get("base64") or (block.get("data") if block.get("source_type") == "base64" else None)
     if isinstance(data, str) and "mime_type" not in block:
         return {**block, "mime_type": label_of(data)}
     return block
+
+
+def _holds_no_json(value: Any) -> bool:
+    """Whether there is something in a block that JSON has no form for, such as bytes or a PIL image."""
+    if isinstance(value, dict):
+        return any(map(_holds_no_json, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_no_json, value))
+    return not (value is None or isinstance(value, (str, int, float, bool)))
+
+
+def _as_block(found: Attached, eyes: Eyes) -> dict[str, Any]:
+    """A block of LangChain's present form, all JSON, for a picture that was given in another one."""
+    more: dict[str, Any] = {} if found.detail is None else {"extras": {"detail": found.detail}}
+    if isinstance(found.source, str):
+        return {"type": "image", "url": found.source, **more}
+    if isinstance(found.source, bytes):
+        text = base64.b64encode(found.source).decode()
+        label = label_of(text)
+    else:
+        text, label = _encoded(found, eyes)
+    return {"type": "image", "base64": text, "mime_type": label, **more}
 
 
 def _encoded(found: Attached, eyes: Eyes) -> tuple[str, str]:

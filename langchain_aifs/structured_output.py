@@ -40,6 +40,7 @@ Method = Literal["json_schema", "function_calling", "json_mode"]
 # How the hosts behind the service say that there was no room for more.
 _WRAPPINGS = frozenset({"function", "json_schema", "schema", "parameters"})
 _NO_PARAMETERS = frozenset({"name", "description", "strict"})  # of a function that is described without any
+_SAYS_NOTHING = frozenset({"title", "description", "type", "properties", "$schema"})
 _NO_OBJECTS = frozenset({"array", "string", "number", "integer", "boolean", "null"})
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
@@ -96,7 +97,7 @@ def usual_strictness(card: ModelCard, schema: Any, method: Method) -> bool | Non
 
 def response_format_of(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
     """The request's `response_format` for a pydantic class, a TypedDict, or a JSON schema in any of its wrappings."""
-    if isinstance(schema, dict) and schema.get("type") in {"json_schema", "json_object", "text"}:
+    if isinstance(schema, dict) and str(schema.get("type")) in {"json_schema", "json_object", "text"}:
         return schema
     if isinstance(schema, dict) and "name" in schema and "schema" in schema:
         return {"type": "json_schema", "json_schema": schema}
@@ -110,8 +111,10 @@ def _named(schema: Any) -> tuple[Any, bool | None]:
     if not isinstance(schema, dict):
         return as_langchain_reads(schema) if is_typeddict(schema) else schema, None
     _check_wrapping(schema)
-    if schema.get("type") == "function" and isinstance(schema.get("function"), dict):
-        return schema["function"], schema["function"].get("strict")
+    if schema.get("type") == "function":
+        inner = schema.get("function")
+        function = inner if inner is not None else {key: value for key, value in schema.items() if key != "type"}
+        return _with_parameters(function), function.get("strict")
     inner = schema.get("json_schema")
     wrapped = inner if schema.get("type") == "json_schema" and isinstance(inner, dict) else schema
     _check_wrapping(wrapped)
@@ -121,23 +124,39 @@ def _named(schema: Any) -> tuple[Any, bool | None]:
         return {**about, **_whole(wrapped["schema"]), "title": _as_name(title)}, wrapped.get("strict")
     if DESCRIBES_FUNCTIONS.isdisjoint(wrapped):
         return {**_whole(wrapped), "title": _as_name(wrapped.get("title"))}, None
-    return ({**wrapped, "parameters": _whole({})} if wrapped.keys() <= _NO_PARAMETERS else wrapped), None
+    return _with_parameters(wrapped), None
+
+
+def _with_parameters(function: dict[str, Any]) -> dict[str, Any]:
+    """A function's description, also of one that takes nothing, and where that is said by None."""
+    described = {key: value for key, value in function.items() if key != "parameters" or value is not None}
+    return {**described, "parameters": _whole({})} if described.keys() <= _NO_PARAMETERS else described
 
 
 def _whole(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema as LangChain takes all of it, which looks for `properties`; ValueError for what is no object's."""
-    if isinstance(kind := schema.get("type", "object"), str) and kind in _NO_OBJECTS:
+    kind = schema.get("type", "object")
+    if isinstance(kind, list) and "object" in kind:
+        kind = "object"
+    if str(kind if not isinstance(kind, list) else next(iter(kind), None)) in _NO_OBJECTS:
         raise ValueError(f"schema= is of the type {kind!r}; data are an object, which may have it as a field")
     if not isinstance(schema.get("$schema", ""), str):
         raise ValueError(f"schema= is no JSON schema: $schema is {schema['$schema']!r}")  # noqa: TRY004 - as of all that is none
-    return {"type": "object", "properties": {}, **schema}
+    return {"properties": {}, **schema, "type": kind}
 
 
 def _check_wrapping(schema: dict[str, Any]) -> None:
     """Raises ValueError where a schema or function is wrapped in what is none."""
-    for key in _WRAPPINGS & schema.keys():
+    for key in _WRAPPINGS & schema.keys() if "properties" not in schema else ():
         if not isinstance(schema[key], (dict, type(None))):
             raise ValueError(f"schema= has {schema[key]!r} under {key!r}, where an object belongs")  # noqa: TRY004 - as above
+
+
+def _check_strictness(schema: Any) -> None:
+    """Raises ValueError where LangChain, which closes objects for strictness, would leave no room for any data."""
+    if isinstance(schema, dict) and schema.get("properties") == {} and schema.keys() - _SAYS_NOTHING:
+        said = ", ".join(sorted(schema.keys() - _SAYS_NOTHING))
+        raise ValueError(f"strict=True needs a schema with the properties of its object, not with {said} alone")
 
 
 def _as_name(title: Any) -> str:
@@ -166,6 +185,8 @@ def structured(
         named, own_strict = _named(schema)
     kind = answer_class(named)  # first of all: LangChain stumbles over schemas that are none
     strict = own_strict if strict is None and method == "function_calling" else strict
+    if strict:
+        _check_strictness(named)
     described: Any = None if named is None else convert_to_openai_tool(named)
     told = {"kwargs": {"method": method, "strict": strict}, "schema": described}
     name: str | None = None

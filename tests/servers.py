@@ -67,7 +67,9 @@ def asked(connection: socket.socket) -> bytes:
     head, _, body = held.partition(b"\r\n\r\n")
     lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     while len(body) < int(lines.get(b"content-length", 0)):
-        body += connection.recv(65_536)
+        if not (more := connection.recv(65_536)):
+            return b""
+        body += more
     return held
 
 

@@ -47,6 +47,7 @@ TOO_LONG = {
     "1048576. Reduce the input token count and try again.",
     "vLLM, a picture": "The decoder prompt contains a(n) image item with length 6132, which exceeds the pre-allocated "
     "encoder cache size 6084. Please reduce the input size or increase the encoder cache size.",
+    "both together": "the request exceeds the maximum number of input and output tokens",
     "Mistral": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
     "xAI": "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
     "Groq": "Please reduce the length of the messages or completion.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Connections", "LoopbackServer"]
 
 _TURNS = 20  # of the loop; a request on a new connection is logged after five
+_PATIENCE = 1.0  # seconds, with a server that is just being stopped
 
 
 class Connections:
@@ -61,11 +63,6 @@ class _Server(uvicorn.Server):
             self.loop = None
 
 
-async def _some_turns() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
-
-
 class LoopbackServer:
     """A server on 127.0.0.1 that runs in a thread of its own until it is stopped."""
 
@@ -91,9 +88,17 @@ class LoopbackServer:
         self._thread.start()
 
     def settle(self) -> None:
-        """Waits until the requests that have come by now have been taken in."""
-        if (loop := self._server.loop) is not None and threading.current_thread() is not self._thread:
-            asyncio.run_coroutine_threadsafe(_some_turns(), loop).result()
+        """Waits until the requests that have come by now have been taken in, if it runs, and not in a fork."""
+        loop, settled = self._server.loop, threading.Event()
+        if loop is None or not self._thread.is_alive() or threading.current_thread() is self._thread:
+            return
+
+        def turn(left: int) -> None:
+            settled.set() if left == 0 else loop.call_soon(turn, left - 1)
+
+        with suppress(RuntimeError):  # it has just ended
+            loop.call_soon_threadsafe(turn, _TURNS)
+            settled.wait(_PATIENCE)
 
     def stop(self) -> None:
         """Ends the server and waits for its thread."""

@@ -187,6 +187,7 @@ def test_inherited_fields_keep_what_they_are() -> None:
         ({"title": "A", "type": "object", "properties": {"a": {"required": "b"}}}, "no JSON schema: at .*required"),
         ({"title": "A", "type": 5, "properties": {}}, "no JSON schema: at .*type"),
         ({"title": "A", "type": "array", "items": {"type": "string"}}, "data are an object"),
+        ({"title": "A", "type": ["array", "null"], "items": {"type": "string"}}, "data are an object"),
         ({"$schema": 5, "title": "A", "type": "object", "properties": {}}, "no JSON schema: .*5"),
         ({"name": "a", "parameters": 5}, "5 under 'parameters'"),
         ({"type": "function", "function": 5}, "5 under 'function'"),
@@ -213,6 +214,28 @@ def test_a_schema_without_named_fields_is_sent_whole(server: Emulator) -> None:
     assert asked(schema, {"a": 5}, "json_schema") == {"a": 5}
     with pytest.raises(StructuredOutputError, match="number"):
         asked(schema, {"a": "b"}, "json_schema")
+    with pytest.raises(ValueError, match="not with additionalProperties alone"):
+        chat.with_structured_output(schema, strict=True)
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+@pytest.mark.parametrize("strict", [None, True])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"title": "A", "type": ["object", "null"], "properties": {"a": {"type": "number"}}},
+        {"title": "A", "type": "object", "properties": {"a": {"type": "number"}}, "schema": "of somebody"},
+        {"type": "function", "name": "A", "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}},
+        {"type": "function", "function": {"name": "A"}},
+        {"name": "A", "description": "Something.", "parameters": None},
+        {"name": "A"},
+        {},
+    ],
+)
+def test_schemas_in_odd_forms_are_schemas(schema: dict[str, Any], method: Any, strict: bool | None) -> None:  # noqa: FBT001
+    """Forms that LangChain stumbles over, and functions that take nothing, are asked for as others are."""
+    said = {"a": 5} if "number" in str(schema) else {}
+    assert asked(schema, said, method, strict=strict) == said
 
 
 @pytest.mark.parametrize("address", ["https://a.example/b.json", "#/$defs/B"])

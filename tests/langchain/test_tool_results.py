@@ -144,11 +144,7 @@ def test_data_of_tools_stays_the_text_that_it_is(server: Emulator, tmp_path: Pat
     [
         f'[{{"type": "image", "base64": "{B64}"}}',
         '[{"type": "image"}' + "[" * 100_000,
-        *('{"data": ' * depth + f'{{"type": "image", "data": "{B64}"}}' + "}" * depth for depth in (9, 500)),
-        *(
-            '{"type": "image", "data": ' + '{"data": ' * depth + f'"{B64}"' + "}" * (depth + 1)
-            for depth in (9, 200, 500)
-        ),
+        '{"type": "image", "data": ' + '{"data": ' * 5000 + f'"{B64}"' + "}" * 5001,
         '[{"type": "image", "size": ' + "9" * 5000 + "}]",
         f'See [{{"type": "image", "base64": "{B64}"}}]',
     ],
@@ -190,7 +186,25 @@ SAID: dict[str, tuple[dict[str, Any], int, list[Any]]] = {
     "a table with a picture": ({"type": "file", "mime_type": "text/csv", "text": "a;b", "image": B64}, 1, ["a;b"]),
     "in a wrapping": ({"type": "non_standard", "value": {**IMAGE, "page": 3}}, 1, [{"page": 3}]),
     "data": ({"type": "json", "data": {"price": 5}}, 0, [{"data": {"price": 5}}]),
-    "nothing, with a name": ({"type": "json", "json": None, "name": "n"}, 0, ["null", {"name": "n"}]),
+    "nothing, with a name": ({"type": "json", "json": None, "name": "n"}, 0, [{"json": None, "name": "n"}]),
+    "data with a picture": ({"type": "json", "a": 1, "picture": OTHER}, 1, [{"a": 1}]),
+    "data around a picture": ({"type": "json", "json": {"a": 1, "b": {"c": OTHER}}}, 1, [{"json": {"a": 1}}]),
+    "of another in it": (
+        {**IMAGE, "thumbnail": {"data": OTHER, "width": 64, "mime_type": "image/png"}},
+        2,
+        [{"thumbnail": {"width": 64}}],
+    ),
+    "others in a list": (
+        {**IMAGE, "crops": [OTHER, {"x": 1, "image": B64}, 5], "ids": [None]},
+        2,
+        [{"crops": [{"x": 1}, 5], "ids": [None]}],
+    ),
+    "its file's name": (
+        {"type": "file", "file": {"filename": "a.png", "file_data": URI}},
+        1,
+        [{"file": {"filename": "a.png"}}],
+    ),
+    "far down": ({"type": "image", "data": {"a": [{"b": {"c": {"d": {"e": {"f": URI}}}}}]}}, 1, []),
     "sound": ({"type": "file", "base64": SOUND}, 0, [{"type": "file", "base64": SOUND}]),
     "half a letter": ({**IMAGE, "name": "\ud83d"}, 1, [{"name": "\ud83d"}]),
 }
