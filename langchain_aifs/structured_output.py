@@ -136,13 +136,12 @@ def _with_parameters(function: dict[str, Any]) -> dict[str, Any]:
 def _whole(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema as LangChain takes all of it, which looks for `properties`; ValueError for what is no object's."""
     kind = schema.get("type", "object")
-    if isinstance(kind, list) and "object" in kind:
-        kind = "object"
-    if str(kind if not isinstance(kind, list) else next(iter(kind), None)) in _NO_OBJECTS:
+    kinds = kind if isinstance(kind, list) else [kind]
+    if "object" not in kinds and not _NO_OBJECTS.isdisjoint(map(str, kinds)):
         raise ValueError(f"schema= is of the type {kind!r}; data are an object, which may have it as a field")
     if not isinstance(schema.get("$schema", ""), str):
         raise ValueError(f"schema= is no JSON schema: $schema is {schema['$schema']!r}")  # noqa: TRY004 - as of all that is none
-    return {"properties": {}, **schema, "type": kind}
+    return {"properties": {}, **schema, "type": "object" if "object" in kinds else kind}
 
 
 def _check_wrapping(schema: dict[str, Any]) -> None:
