@@ -220,8 +220,7 @@ _STRANGERS = (
     (b"FLV\1", 0, "a Flash video", _AS_MP4),
     (b"OggS", 0, "an Ogg file", _AS_MP4),
     (b"ID3", 0, "a sound file", ""),
-    (b"ftypM4A ", 4, "a sound file", ""),
-    (b"ftypM4B ", 4, "a sound file", ""),
+    (b"ftypM4", 4, "a sound file", ""),  # M4V is a video, and read
     (b"\x1f\x8b", 0, "a gzip archive", _UNPACKED),
     (b"7z\xbc\xaf", 0, "a 7-Zip archive", _UNPACKED),
 )

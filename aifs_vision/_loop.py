@@ -23,19 +23,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 
-__all__ = [
-    "HEARTBEAT",
-    "Home",
-    "call",
-    "call_async",
-    "home",
-    "moved",
-    "result",
-    "result_async",
-    "sheltered",
-    "started",
-    "submit",
-]
+__all__ = ["HEARTBEAT", "Home", "call", "call_async", "home", "moved", "result", "result_async", "sheltered", "submit"]
 
 T = TypeVar("T")
 
@@ -77,6 +65,10 @@ class Home:
     def lives(self) -> bool:
         """Whether it runs: neither ended, nor that of the parent of a forked process."""
         return self._process == os.getpid() and not self.closing
+
+    def begin(self, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        """Has `work` started on the loop, for somebody in another thread who waits for its result in the future."""
+        self.loop.call_soon_threadsafe(_start, self.loop, work, future)
 
     def start_soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Starts `work` and does not wait; from anywhere, so from finalisers too, at any moment.
@@ -173,11 +165,10 @@ def _hand_over(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    place.loop.call_soon_threadsafe(started, place.loop, work, future)
+    place.begin(work, future)
 
 
-def started(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
-    """Starts, on the loop, what somebody in another thread waits for."""
+def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
     if future.cancelled():
         work.close()
         return

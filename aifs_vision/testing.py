@@ -33,11 +33,10 @@ from weakref import WeakSet
 
 import httpx
 
-from aifs_vision._loop import Home, moved, started
+from aifs_vision._loop import Home, moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
-    from contextvars import Context
 
 __all__ = ["Clock", "isolated", "virtual_time"]
 
@@ -82,9 +81,18 @@ def virtual_time(
     def around(connections: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         return _Watched(connections, loop) if answer is None else httpx.MockTransport(answer)
 
-    place = Home(loop, around)
-    with moved(place):
+    with moved(_Home(loop, around)):
         yield Clock(loop)
+
+
+class _Home(Home):
+    """A home whose loop knows what is waited for."""
+
+    loop: _Loop
+
+    def begin(self, work: Coroutine[Any, Any, Any], future: Future[Any]) -> None:
+        self.loop.call_soon_threadsafe(self.loop.expect, future)
+        super().begin(work, future)
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -104,17 +112,10 @@ class _Loop(asyncio.SelectorEventLoop):
         """Time goes on by so much."""
         self._passed += seconds
 
-    def call_soon_threadsafe(  # type: ignore[override]  # as above
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        if callback is started:
-            callback, args = self._called, (callback, *args)
-        return super().call_soon_threadsafe(callback, *args, context=context)
-
-    def _called(self, start: Callable[..., None], *args: Any) -> None:
-        self._calls.add(args[-1])
+    def expect(self, call: Future[Any]) -> None:
+        """Says, on the loop, that somebody waits for this."""
+        self._calls.add(call)
         self._nobody_since = None
-        start(*args)
 
     def absence(self) -> float:
         """Seconds of real time to wait for somebody who waits for a result; none where there is one."""

@@ -29,7 +29,7 @@ _PATHS = ("path", "file_path", "filepath")
 # Anthropic's, Google's and OpenAI's blocks hold their data one level down.
 _WRAPPED = ("source", "inline_data", "inlineData", "file_data", "fileData", "file", "input_audio")
 _NESTED = 4  # levels down; no form needs more than two
-_WRITTEN = ("text/", "application/json", "application/xml")  # documents that are texts
+_WRITTEN, _SOUND = ("text/", "application/json", "application/xml"), "audio/"  # documents that are texts, or sound
 _USE_BLOCK = "use langchain_aifs.image_block(...), which takes paths, bytes and PIL images"
 _SHOWN = 80  # characters of what cannot be read
 _PATH_LENGTH = 1024  # characters; what is longer is no path
@@ -78,7 +78,10 @@ def is_picture(block: Any) -> bool:
     kind = _kind(block)
     if kind == "non_standard" and isinstance(block.get("value"), dict):
         return is_picture(block["value"])
-    return kind in LOOKED_AT and not (_READERS[kind] is _document and (_is_written(block) or _is_sound(block)))
+    if _READERS.get(kind) is not _document:
+        return kind in LOOKED_AT
+    label = _label(block)
+    return not (_is_written(block, label) or label.startswith(_SOUND))
 
 
 def is_attached(block: Any) -> bool:
@@ -128,12 +131,13 @@ def _picture(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
 
 def _document(block: Mapping[str, Any], place: str) -> Attached | dict[str, Any]:
     """A PDF, picture, video or text by its label; addresses of documents and videos are not fetched by anybody."""
-    if _is_written(block):
+    label = _label(block)
+    if _is_written(block, label):
         return _text(_plain(block), place)
-    if _is_sound(block):
-        return _sound({**block, "type": "audio", "mime_type": _label(block)}, place)
+    if label.startswith(_SOUND):
+        return _sound({**block, "type": "audio", "mime_type": label}, place)
     found = _picture(block, place)
-    if isinstance(found, Attached) and found.is_address and not _label(block).startswith("image/"):
+    if isinstance(found, Attached) and found.is_address and not label.startswith("image/"):
         what = f"the address of a document or video ({str(found.source)[:_SHOWN]!r})"
         raise _unreadable(place, what, "the service fetches pictures alone; download it and give its bytes")
     return found
@@ -180,16 +184,11 @@ KINDS = frozenset(_READERS)
 LOOKED_AT = frozenset(kind for kind, reader in _READERS.items() if reader in {_picture, _document})
 
 
-def _is_written(block: Mapping[str, Any]) -> bool:
-    """Whether a document is a text."""
-    label, source = _label(block), block.get("source")
+def _is_written(block: Mapping[str, Any], label: str) -> bool:
+    """Whether a document of this label is a text."""
+    source = block.get("source")
     of_text = block.get("source_type") == "text" or (isinstance(source, dict) and source.get("type") == "text")
     return of_text or (label.startswith(_WRITTEN) or (label.endswith(("+json", "+xml")) and label != "image/svg+xml"))
-
-
-def _is_sound(block: Mapping[str, Any]) -> bool:
-    """Whether a document is sound."""
-    return _label(block).startswith("audio/")
 
 
 def _plain(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -256,14 +255,14 @@ def _found(block: Mapping[str, Any], place: str, level: int = 0) -> Any:
 
 
 def _further_down(block: Mapping[str, Any], place: str, level: int) -> Any:
-    if level > _NESTED:
+    if level == _NESTED:
         raise _unreadable(place, f"a block whose data are more than {_NESTED} levels down", _USE_BLOCK)
-    return _found(block, place, level)
+    return _found(block, place, level + 1)
 
 
 def _decoded(value: Any, place: str, level: int) -> Any:
     if isinstance(value, dict):
-        return _further_down(value, place, level + 1)
+        return _further_down(value, place, level)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, str):
@@ -299,7 +298,7 @@ def _of_data_uri(text: str) -> bytes | str:
 
 def _address(value: Any, place: str, level: int) -> Any:
     if isinstance(value, dict):
-        return _further_down(value, place, level + 1)
+        return _further_down(value, place, level)
     if not isinstance(value, str):
         raise _unreadable(place, f"an address that is a {type(value).__name__}", _USE_BLOCK)
     text = value.strip()

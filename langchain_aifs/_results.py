@@ -104,14 +104,18 @@ def _parts(block: Any) -> list[dict[str, Any]]:
         return [_as_text(block)]
     form = {key: value for key, value in block.items() if key in _OF_THE_FORM}
     more = {key: value for key, value in block.items() if key not in _OF_THE_FORM}
-    is_data = block.get("type") == "json"
-    found = None if is_data else _read(block)
+    found: Attached | dict[str, Any] | None = None
+    whole: Any = block
+    if block.get("type") == "json":  # data of the tool's own, in which there may be pictures
+        whole = more["json"] if more.keys() == {"json"} else more
+    else:
+        found = _read(block)
     taken = _Taken({found.source} if isinstance(found, Attached) else set())
     if isinstance(found, dict):
         more = {key: value for key, value in more.items() if _read({**form, key: value}) != found}
     told = {key: left for key, value in more.items() if (left := taken.left_of(value)) is not None}
     if not (found or taken.blocks):
-        return [_as_text(block if not is_data else more["json"] if more.keys() == {"json"} else more)]
+        return [_as_text(whole)]
     first = [] if found is None else [block if isinstance(found, Attached) else {"type": "text", "text": found["text"]}]
     return [*first, *taken.blocks, *([_as_text(told)] if told else [])]
 

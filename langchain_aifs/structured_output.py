@@ -37,11 +37,11 @@ __all__ = [
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
-# How the hosts behind the service say that there was no room for more.
 _WRAPPINGS = frozenset({"function", "json_schema", "schema", "parameters"})
 _NO_PARAMETERS = frozenset({"name", "description", "strict"})  # of a function that is described without any
 _SAYS_NOTHING = frozenset({"title", "description", "type", "properties", "$schema"})
 _NO_OBJECTS = frozenset({"array", "string", "number", "integer", "boolean", "null"})
+# How the hosts behind the service say that there was no room for more.
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _IN_WORDS = "Answer with one JSON object alone, which fits this JSON schema: {}"
 

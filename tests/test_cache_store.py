@@ -142,19 +142,19 @@ def test_a_relative_path_is_of_the_folder_of_then(path: Path, monkeypatch: pytes
 def test_what_a_setting_means(path: Path) -> None:
     """A path makes a file of readings, None is none, a cache is itself; anything else says what it should be."""
 
-    class Own:  # is only looked at here, and never asked for anything
+    class Own:
         def get(self, key: str) -> str | None:
-            raise NotImplementedError(key)
+            raise AssertionError(f"{key} is asked for, though a setting is only looked at")
 
         def put(self, key: str, value: str) -> None:
-            raise NotImplementedError(key, value)
+            raise AssertionError(f"{key} is put, with {value}")
 
-    class Waits:  # the same
+    class Waits:
         async def get(self, key: str) -> str | None:
-            raise NotImplementedError(key)
+            raise AssertionError(f"{key} is asked for")
 
         async def put(self, key: str, value: str) -> None:
-            raise NotImplementedError(key, value)
+            raise AssertionError(f"{key} is put, with {value}")
 
     own: Cache = Own()
     for given in (None, own, path, str(path), ReadingCache(path)):

@@ -11,6 +11,7 @@ import pytest
 from aifs_vision import Originals, name_of, path_named, survey_images
 from tests.pictures import corners, saved
 
+# No name of a file can be other than text there, so that there is nothing to be tested.
 pytestmark = pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are Unicode there")
 
 
