@@ -7,6 +7,7 @@ messages, are moved to where the user speaks next, and both places say so.
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Eyes", "arranged", "has_files", "is_heavy", "portable_messages", "sendable"]
 
+logger = logging.getLogger("langchain_aifs")
+
+_PICTURE_IN_WORDS = "<PIL."  # how Python writes one down
 # Blocks that LangChain leaves out on the way, which is right for a model's own messages alone.
 _OF_MODELS = frozenset({"code_interpreter_call", "function_call", "reasoning_content", "thinking", "tool_use"})
 
@@ -101,6 +105,8 @@ def arranged(messages: Sequence[BaseMessage], show: _Show, *, sees: bool) -> lis
         ImageFormatError: a block whose picture cannot be had.
         ValueError: a block of a model in a message of another.
     """
+    for index, message in enumerate(messages):
+        _warn_of_words(message, index)
     held = [blocks_of(message) if sees or isinstance(message.content, list) else () for message in messages]
     if not any(held):
         return list(messages)
@@ -177,6 +183,13 @@ def _encoded(found: Attached, eyes: Eyes) -> tuple[str, str]:
     """
     image = (eyes if eyes.card.takes_images else replace(eyes, card=model_card(DEFAULT_MODEL))).see(found)[0]
     return image.image_url.partition(",")[2], image.mime_type
+
+
+def _warn_of_words(message: BaseMessage, index: int) -> None:
+    """Tells of pictures that LangChain has made words of, where a tool returned them bare: they are gone by now."""
+    if isinstance(message, ToolMessage) and isinstance(message.content, str) and _PICTURE_IN_WORDS in message.content:
+        told = "messages[%d]: a picture of the tool %r has become the text %r; return [image_block(...)] from the tool"
+        logger.warning(told, index, message.name, message.content[:80])
 
 
 # -- The parts of a message ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ __all__ = ["POISON", "assert_nothing_leaked"]
 
 POISON = {
     "OPENAI_API_KEY": "sk-poison",
+    "OPENAI_ADMIN_KEY": "sk-poison",
     "OPENAI_ORG_ID": "poison-org",
     "OPENAI_ORGANIZATION": "poison-org",
     "OPENAI_PROJECT_ID": "poison-project",
@@ -26,9 +27,10 @@ POISON = {
 }
 
 
-def assert_nothing_leaked(server: Emulator) -> None:
+def assert_nothing_leaked(server: Emulator, *paths: str) -> None:
     """Every request came to the service's own paths, with its key and nothing poisoned in its headers."""
-    assert {request.path for request in server.requests} == {"/v2/chat/completions", "/v2/embeddings"}
+    wanted = set(paths) or {"/v2/chat/completions", "/v2/embeddings"}
+    assert {request.path for request in server.requests} == wanted
     for request in server.requests:
         assert request.headers["authorization"] == f"Bearer {server.api_key}"
         assert "poison" not in str({**request.headers, "host": ""}).lower()

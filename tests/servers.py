@@ -13,7 +13,7 @@ from tests.service import answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["accepting", "answer_all", "answer_one", "answered", "asked"]
+__all__ = ["accepting", "answer_all", "answer_one", "answered", "asked", "refusing_proxy"]
 
 OK = json.dumps(answer("seen")).encode()
 
@@ -91,3 +91,16 @@ def answer_all(connection: socket.socket) -> None:
     """Answers request after request."""
     while answer_one(connection):
         pass
+
+
+@contextmanager
+def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP proxy that refuses everything, and notes what it was asked for; its address, and its notes."""
+    notes = list[str]()
+
+    def serve(connection: socket.socket) -> None:
+        notes.append(asked(connection).split(b"\r\n")[0].decode())
+        connection.sendall(answered(b'{"detail": "from the proxy"}').replace(b"200 OK", b"400 Bad Request"))
+
+    with accepting(serve) as (url, _):
+        yield url.removesuffix("/v2"), notes

@@ -144,6 +144,15 @@ def test_the_readme_names_what_there_is() -> None:
             assert name in names, name
 
 
+def test_langchain_is_shown_in_three_short_blocks() -> None:
+    """Index, chat model and parser: a block each, none longer than a screen's half; they run above."""
+    part = README.partition("\n## LangChain\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
+    assert all(block in BLOCKS and len(block.splitlines()) <= 20 for block in blocks)
+    shown = [re.findall(r"AIFSImageLoader|ChatAIFS|AIFSImageBlobParser", block)[0] for block in blocks]
+    assert shown == ["AIFSImageLoader", "ChatAIFS", "AIFSImageBlobParser"]
+
+
 def test_the_readme_fits_a_screen_before_details() -> None:
     """Problem, install and a working example stand in the first 45 lines."""
     head = "\n".join(README.splitlines()[:45])

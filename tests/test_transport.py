@@ -35,7 +35,7 @@ from aifs_vision import (
 from aifs_vision.emulator import Emulator
 from aifs_vision.testing import isolated, virtual_time
 from tests.pictures import corners, saved
-from tests.servers import accepting, answered, asked
+from tests.servers import accepting, refusing_proxy
 from tests.service import Service
 
 if TYPE_CHECKING:
@@ -289,14 +289,8 @@ def test_limits_without_numbers_do_not_pace(server: Emulator) -> None:
 @pytest.fixture
 def proxy() -> Iterator[tuple[str, list[str]]]:
     """An HTTP proxy that notes what it was asked for; its address, and its notes."""
-    notes = list[str]()
-
-    def serve(connection: socket.socket) -> None:
-        notes.append(asked(connection).split(b"\r\n")[0].decode())
-        connection.sendall(answered(b'{"detail": "from the proxy"}').replace(b"200 OK", b"400 Bad Request"))
-
-    with accepting(serve) as (url, _):
-        yield url.removesuffix("/v2"), notes
+    with refusing_proxy() as given:
+        yield given
 
 
 def test_proxies_of_the_environment_are_used(

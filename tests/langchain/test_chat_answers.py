@@ -26,6 +26,7 @@ from aifs_vision.emulator import Emulator
 from aifs_vision.testing import virtual_time
 from langchain_aifs import ChatAIFS, RefusedOutputError
 from tests.langchain.refusals import REFUSALS, Refusal, assert_langchain_knows, assert_refused
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -362,3 +363,47 @@ def test_an_answer_of_no_words_is_one(said: Callable[..., None]) -> None:
     said({"choices": [{"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": "stop"}]})
     answer = ChatAIFS().invoke("Hello")
     assert (answer.text, answer.response_metadata["finish_reason"]) == ("", "stop")
+
+
+def test_details_of_the_usage_are_kept(server: Emulator) -> None:
+    """What the host says of tokens from its cache and of thoughts stands in the usage, whole and streamed."""
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
+    message = {"role": "assistant", "content": "A"}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+    server.fail(200, body=json.dumps(whole))
+    piece = {"choices": [{"index": 0, "delta": message, "finish_reason": "stop"}]}
+    told = [json.dumps(piece), json.dumps({"choices": [], "usage": usage}), "[DONE]"]
+    events = "".join(f"data: {event}\n\n" for event in told)
+    server.fail(200, body=events, headers={"content-type": "text/event-stream"})
+    chat = ChatAIFS()
+    first, *others = [chat.invoke("Hello"), *chat.stream("Hello")]
+    for counted in (first.usage_metadata, sum(others[1:], others[0]).usage_metadata):
+        assert counted is not None
+        assert counted["input_token_details"]["cache_read"] == 4
+        assert counted["output_token_details"]["reasoning"] == 3
+
+
+def test_a_cancelled_call_ends_its_request() -> None:
+    """Cancelling `ainvoke` ends the request, and its place is free for the next."""
+    with Emulator(ocr=False) as server:
+        server.fail("stall")
+        chat = ChatAIFS(base_url=server.base_url, api_key=server.api_key, limits=Limits(in_flight=1))
+
+        async def impatient() -> str:
+            asked = asyncio.create_task(chat.ainvoke("Hello"))
+            while not (server.requests or asked.done()):  # noqa: ASYNC110 - they come in another thread
+                await asyncio.sleep(0.01)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            return (await chat.ainvoke("Hello")).text
+
+        assert asyncio.run(impatient())
+        until(lambda: server.requests[0].finished is not None)
+        assert len(server.requests) == 2

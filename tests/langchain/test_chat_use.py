@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import pickle
 import time
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +94,7 @@ def test_retries_of_langchain(server: Emulator) -> None:
     with virtual_time():
         assert chat.invoke(question()).text
     assert len(server.requests) == 5
+    assert all("image_url" in str(request.body) for request in server.requests)  # of refused ones no picture is kept
 
 
 def test_configurable_fields(server: Emulator) -> None:
@@ -160,6 +163,7 @@ def test_callbacks(server: Emulator) -> None:
         ChatAIFS().invoke(question(), {"callbacks": [watch]})
     assert watch.failed == [raised.value]
     assert not isinstance(raised.value, RateLimitError)
+    assert ["image_url" in str(request.body) for request in server.requests] == [True, True]
 
 
 def test_events(server: Emulator) -> None:
@@ -230,7 +234,11 @@ def test_profiles_are_the_catalogues() -> None:
     assert ChatAIFS(profile={"max_input_tokens": 9}).profile == {"max_input_tokens": 9}
 
 
-@pytest.mark.parametrize("model", [QWEN, "gpt-4.1", "gpt-5", "gemini-2.5-flash", "claude-sonnet-4", "mistral-medium-3"])
+NAMES = json.loads(files("aifs_vision").joinpath("catalogue.json").read_text(encoding="utf-8"))["models"]
+SEEING = sorted(name for name in NAMES if model_card(name).kind == "chat" and model_card(name).takes_images)
+
+
+@pytest.mark.parametrize("model", SEEING)
 def test_tokens_are_counted_offline_for_every_model(server: Emulator, model: str) -> None:
     """The count of a message with a picture is near what the service counts, and asks nobody."""
     chat = ChatAIFS(model=model)

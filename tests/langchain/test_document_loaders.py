@@ -23,7 +23,7 @@ from aifs_vision import (
 )
 from aifs_vision.emulator import Emulator
 from langchain_aifs import AIFSImageBlobParser, AIFSImageLoader
-from tests.pictures import corners, noise, saved
+from tests.pictures import corners, noise, opened, saved
 from tests.service import answer
 from tests.waiting import until
 
@@ -161,6 +161,18 @@ def test_every_named_task_and_its_language(tmp_path: Path, server: Emulator) -> 
     prompts = [str(request.body["messages"]) for request in server.requests]
     assert len(set(prompts)) == 4
     assert "Write in German" in prompts[3]
+
+
+@pytest.mark.usefixtures("environment")
+def test_tasks_of_every_form_are_asked(tmp_path: Path, server: Emulator) -> None:
+    """A task of another size sends that size, a question with a name and a room has both; so the loader's do."""
+    (tmp_path / "a.png").write_bytes(saved(noise(900, 600, 1)))
+    AIFSImageLoader(tmp_path, task=Task.of("ocr").sized(300)).load()
+    (document,) = AIFSImageLoader(tmp_path, task=Task.ask("Which colour?", name="colour", max_tokens=50)).load()
+    small, asked = server.requests
+    assert max(opened(small.images[0][1]).size) <= 300
+    assert (document.metadata["task"], asked.body["max_tokens"]) == ("colour", 50)
+    assert "Which colour?" in str(asked.body["messages"])
 
 
 @pytest.mark.usefixtures("environment")

@@ -432,6 +432,7 @@ def test_image_block_has_an_id_made_of_content() -> None:
     other = image_block(saved(corners(80, 40)))
     assert image_block(PNG)["id"] == image_block(bytearray(PNG))["id"] != other["id"]
     assert image_block("https://a.example/a")["id"] != image_block("https://a.example/b")["id"]
+    assert image_block(PICTURE) == image_block(PICTURE.copy()) != image_block(PICTURE.rotate(180))
 
 
 def test_image_block_keeps_secrets_of_cameras_out() -> None:

@@ -15,6 +15,8 @@ from tests.pictures import corners, saved
 with warnings.catch_warnings():  # it says that it is no longer developed
     warnings.simplefilter("ignore", DeprecationWarning)
     from langchain_community.document_loaders import PyMuPDFLoader, PyPDFium2Loader, PyPDFLoader
+    from langchain_community.document_loaders.generic import GenericLoader
+    from langchain_community.document_loaders.parsers import PyMuPDFParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,18 @@ def test_a_picture_that_fails_does_not_end_the_pdf(tmp_path: Path, loader: Any, 
     assert "180 x 120: red" in page.page_content
     assert parser.report.statuses == {"failed": 1, "ok": 1}
     assert "180 x 4" in parser.report.failures[0].reason
+
+
+@pytest.mark.usefixtures("service")
+def test_generic_loader_reads_pdf(tmp_path: Path) -> None:
+    """In GenericLoader the parser reads pages of PDF files, or, as `images_parser` of theirs, the pictures in them."""
+    path = report(tmp_path / "report.pdf", saved(UPRIGHT))
+    parser: Any = AIFSImageBlobParser(task="caption")
+    (page,) = GenericLoader.from_filesystem(tmp_path, glob="*.pdf", parser=parser).load()
+    assert (page.metadata["source"], page.metadata["page"], page.metadata["mime_type"]) == (path, 1, "application/pdf")
+    (page,) = GenericLoader.from_filesystem(tmp_path, glob="*.pdf", parser=PyMuPDFParser(images_parser=parser)).load()
+    assert "Annual report" in page.page_content
+    assert "180 x 120: red, lime, blue, yellow" in page.page_content
 
 
 @pytest.mark.usefixtures("service")

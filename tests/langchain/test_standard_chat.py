@@ -143,6 +143,19 @@ class TestIntegration(_Flags, ChatModelIntegrationTests):
             yield
 
 
+def test_all_flags_are_true_but_those_with_a_reason() -> None:
+    """What a suite would leave out by itself is asked for; whatever is not is named here, as in `_Flags`."""
+    off = {
+        "supports_image_urls": "they are passed on, and the emulator has no internet to fetch them from",
+        "enable_vcr_tests": "the unit suite asks nobody, so that there is nothing to be recorded",
+    }
+    assert TestIntegration().enable_vcr_tests
+    for suite in (TestUnit(), TestIntegration()):
+        flags = {name for name in dir(suite) if isinstance(getattr(type(suite), name), property)}
+        values = {name: getattr(suite, name) for name in flags}
+        assert {name for name, value in values.items() if value is False} <= set(off)
+
+
 def _downloaded(url: str, **_: Any) -> httpx.Response:
     content = pdf("Dummy PDF file") if url.endswith(".pdf") else saved(corners())
     return httpx.Response(200, content=content)

@@ -242,6 +242,18 @@ def test_a_model_that_does_not_see_gets_the_text(server: Emulator) -> None:
     assert chat.get_num_tokens_from_messages(messages) > len(B64) / 8
 
 
+@pytest.mark.parametrize("value", [PICTURE, ["Look:", PICTURE]], ids=["bare", "in a list"])
+def test_a_picture_that_has_become_words_is_told_of(
+    server: Emulator, caplog: pytest.LogCaptureFixture, value: Any
+) -> None:
+    """LangChain makes words of a bare PIL image, so that no model can see it: a warning says what to return."""
+    ChatAIFS().invoke(talk(returned(value)))
+    assert not server.requests[0].images
+    (record,) = caplog.records
+    assert "messages[2]" in record.getMessage()
+    assert "image_block" in record.getMessage()
+
+
 def test_only_tools_say_blocks_as_texts(server: Emulator) -> None:
     """What a user has written is what a user has written."""
     text = json.dumps([IMAGE])
