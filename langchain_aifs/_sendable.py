@@ -93,6 +93,8 @@ def sendable(messages: Sequence[BaseMessage], eyes: Eyes) -> list[BaseMessage]:
         SettingsError: there is a picture, and the model takes none.
         ValueError: a block of a model in a message of another.
     """
+    for index, message in enumerate(messages):
+        _warn_of_words(message, index)
     return arranged(messages, eyes.parts, sees=eyes.card.takes_images)
 
 
@@ -105,8 +107,6 @@ def arranged(messages: Sequence[BaseMessage], show: _Show, *, sees: bool) -> lis
         ImageFormatError: a block whose picture cannot be had.
         ValueError: a block of a model in a message of another.
     """
-    for index, message in enumerate(messages):
-        _warn_of_words(message, index)
     held = [blocks_of(message) if sees or isinstance(message.content, list) else () for message in messages]
     if not any(held):
         return list(messages)
