@@ -66,9 +66,18 @@ class Home:
         """Whether it runs: neither ended, nor that of the parent of a forked process."""
         return self._process == os.getpid() and not self.closing
 
-    def begin(self, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
-        """Has `work` started on the loop, for somebody in another thread who waits for its result in the future."""
-        self.loop.call_soon_threadsafe(_start, self.loop, work, future)
+    def start(self, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+        """Starts `work`, on the loop, for somebody in another thread who waits for its result in the future."""
+        if future.cancelled():
+            work.close()
+            return
+        task = self.loop.create_task(_settled(work, future))
+
+        def ended(future: Future[T]) -> None:
+            if future.cancelled() and not task.done():
+                self.loop.call_soon_threadsafe(task.cancel)
+
+        future.add_done_callback(ended)
 
     def start_soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Starts `work` and does not wait; from anywhere, so from finalisers too, at any moment.
@@ -165,20 +174,7 @@ def _hand_over(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
     if place.is_here():
         work.close()
         raise RuntimeError("a synchronous call of aifs_vision from inside its own event loop; use the async twin")
-    place.begin(work, future)
-
-
-def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], future: Future[T]) -> None:
-    if future.cancelled():
-        work.close()
-        return
-    task = loop.create_task(_settled(work, future))
-
-    def ended(future: Future[T]) -> None:
-        if future.cancelled() and not task.done():
-            loop.call_soon_threadsafe(task.cancel)
-
-    future.add_done_callback(ended)
+    place.loop.call_soon_threadsafe(place.start, work, future)
 
 
 async def _settled(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
